@@ -1,0 +1,1 @@
+"""Towards clients: the one place that knows `aiohttp.web`."""

@@ -1,0 +1,1 @@
+"""Workflows: plain async generators over plain data."""

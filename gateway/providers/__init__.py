@@ -1,0 +1,1 @@
+"""Providers as declarations, and the dialects they speak. Pure."""

@@ -1,0 +1,129 @@
+"""What the gateway knows of an API: a declaration, a credential, and a dialect that answers a few pure questions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from yarl import URL
+
+from gateway.errors import GatewayError
+from gateway.settings import Secret, Timeouts
+from gateway.telemetry.exchange import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """A request as it goes to a provider: `target` is path and query below the base URL, verbatim."""
+
+    method: str
+    target: str
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A filled-in prompt for a chat call: plain text by role, in order."""
+
+    messages: Sequence[tuple[str, str]]  # (role: system | user | assistant, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a client's body is changed for a stream mode; `target` and `body` verbatim where nothing had to change."""
+
+    target: str
+    body: bytes
+
+
+class Dialect(Protocol):
+    """The pure questions the gateway asks of an API. `path` is the path below the base URL, without query."""
+
+    @property
+    def name(self) -> str:
+        """`openai`, `anthropic` or `gemini`."""
+        ...
+
+    def operation(self, path: str) -> str:
+        """The `gen_ai.operation.name` of a path (`chat`, `embeddings`, ...), "" for any other."""
+        ...
+
+    def streams(self, path: str, query: str, body: bytes) -> bool:
+        """Whether the client asked for a stream."""
+        ...
+
+    def reshape(self, target: str, body: bytes, *, stream: bool) -> Shape:
+        """Ask for a stream, or for one document, whatever is not said in the body; InvalidRequest if it says the opposite."""
+        ...
+
+    def ended(self, path: str, tail: bytes) -> bool:
+        """Whether an event stream of a known operation that ends with `tail` ended as it should; True where unknown."""
+        ...
+
+    def facts(self, path: str, request: bytes, head: bytes, tail: bytes, *, content: bool) -> Facts:
+        """All that can be read off a call: `head` and `tail` are the response's two ends (the same bytes if short).
+
+        Never raises, whatever the bytes. `content` also reads messages.
+        """
+        ...
+
+    def chat(self, model: str, prompt: Prompt, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:
+        """A chat completion request; `parameters` in common names (`max_tokens`, `temperature`, `top_p`, `stop`)."""
+        ...
+
+    def embed(self, model: str, texts: Sequence[str]) -> UpstreamRequest:
+        """An embeddings request."""
+        ...
+
+    def text(self, body: bytes) -> str:
+        """The answer's text in a whole (unary) chat response; ValueError if it is none."""
+        ...
+
+    def vectors(self, body: bytes) -> list[list[float]]:
+        """The embeddings in a whole response; ValueError if it is none."""
+        ...
+
+    def delta(self, data: bytes) -> str:
+        """The text in one event's data, "" if it has none."""
+        ...
+
+    def stream_failed(self, data: bytes) -> bool:
+        """Whether an event's data is the upstream's own error."""
+        ...
+
+    def end_of_stream(self) -> bytes:
+        """The event that closes a stream we frame ourselves, b"" if this API has none."""
+        ...
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """Our error as a response body, in this API's words."""
+        ...
+
+    def stream_error(self, error: GatewayError, request_id: str, path: str) -> bytes:
+        """The same as an event, or events, inside a running stream of `path`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Where and how a provider wants its key. `template` has one `{}`; `env` are the customary variables, in order."""
+
+    header: str
+    template: str = "{}"
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A declaration, ready to be called once `base_url` and, where it needs one, `key` are known."""
+
+    name: str
+    base_url: URL | None
+    dialect: Dialect
+    credential: Credential | None
+    default_headers: Mapping[str, str] = field(default_factory=dict)
+    base_url_env: tuple[str, ...] = ()
+    key: Secret | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    system: str = ""  # OpenInference `llm.provider`, where it differs from `name`
+    models: tuple[str, ...] = ()  # known to metrics by name; others count as `_other`

@@ -1,0 +1,1 @@
+"""Endpoints as data, and the document made from them. Pure."""

@@ -1,0 +1,165 @@
+"""Every setting, typed, read once from a mapping. Nothing else in the gateway looks at the environment.
+
+A section is a frozen dataclass beside the function that reads it. Providers, clients and projects are read by their
+own rooms, from the same `Reader`.
+"""
+
+from dataclasses import dataclass, field
+
+from gateway.settings.reader import Reader, Secret, SettingsError, Variable
+
+__all__ = [
+    "Limits",
+    "Log",
+    "Reader",
+    "Secret",
+    "Server",
+    "Settings",
+    "SettingsError",
+    "Tickets",
+    "Timeouts",
+    "Variable",
+]
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the gateway listens and how it stops. Seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    drain_delay: float = 0.0
+    drain_timeout: float = 30.0
+    build: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a client may send. Bytes and seconds."""
+
+    max_body_bytes: int = 32 * MIB
+    max_upload_bytes: int = 1024 * MIB
+    max_header_bytes: int = 65_536
+    max_connections: int = 20_000
+    head_timeout: float = 15.0
+    body_timeout: float = 30.0
+    keepalive_timeout: float = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Waiting for a provider. Seconds; a healthy stream has no total."""
+
+    connect: float = 5.0
+    first_byte: float = 600.0
+    idle: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """`format` is json, text, or auto: text on a terminal. `file` "" is standard output."""
+
+    level: str = "info"
+    format: str = "auto"
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tickets:
+    """Single-use tickets for browsers. Without a secret of its own each start mints one."""
+
+    secret: Secret | None = None
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    server: Server = field(default_factory=Server)
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    log: Log = field(default_factory=Log)
+    tickets: Tickets = field(default_factory=Tickets)
+    pool_size: int = 1000
+
+    @classmethod
+    def read(cls, reader: Reader) -> "Settings":
+        """All sections; problems stay with the reader."""
+        return cls(
+            server=_server(reader),
+            limits=_limits(reader),
+            timeouts=_timeouts(reader),
+            log=_log(reader),
+            tickets=_tickets(reader),
+            pool_size=reader.integer(
+                "GATEWAY_POOL_SIZE", 1000, "Connections to one provider, per worker; further calls wait", least=1
+            ),
+        )
+
+
+def _server(reader: Reader) -> Server:
+    return Server(
+        host=reader.text("GATEWAY_HOST", "127.0.0.1", "Address to listen on"),
+        port=reader.integer("GATEWAY_PORT", 8080, "Port to listen on", least=1, most=65535),
+        workers=reader.integer("GATEWAY_WORKERS", 1, "Processes that serve, sharing the port", least=1, most=256),
+        drain_delay=reader.seconds(
+            "GATEWAY_DRAIN_DELAY", 0, "Seconds between /readyz answering 503 and the listener closing", zero=True
+        ),
+        drain_timeout=reader.seconds("GATEWAY_DRAIN_TIMEOUT", 30, "Seconds that running exchanges get to finish"),
+        build=reader.text("GATEWAY_BUILD", "", "Commit or build number, shown by /health"),
+    )
+
+
+def _limits(reader: Reader) -> Limits:
+    body = reader.optional_integer(
+        "GATEWAY_MAX_BODY_BYTES",
+        "Largest request body; not set: 32 MiB for JSON, GATEWAY_MAX_UPLOAD_BYTES for others",
+        least=1,
+    )
+    upload = reader.optional_integer(
+        "GATEWAY_MAX_UPLOAD_BYTES",
+        "Largest streamed (not JSON) body; not set: GATEWAY_MAX_BODY_BYTES, or 1 GiB",
+        least=1,
+    )
+    return Limits(
+        max_body_bytes=body or Limits.max_body_bytes,
+        max_upload_bytes=upload or body or Limits.max_upload_bytes,
+        max_header_bytes=reader.integer("GATEWAY_MAX_HEADER_BYTES", 65_536, "Largest request head", least=1024),
+        max_connections=reader.integer(
+            "GATEWAY_MAX_CONNECTIONS", 20_000, "Open client connections per worker", least=1
+        ),
+        head_timeout=reader.seconds("GATEWAY_HEAD_TIMEOUT", 15, "Seconds a request's head may take to arrive"),
+        body_timeout=reader.seconds("GATEWAY_BODY_TIMEOUT", 30, "Seconds without a byte of a request's body"),
+        keepalive_timeout=reader.seconds(
+            "GATEWAY_KEEPALIVE_TIMEOUT", 75, "Seconds an idle client connection stays open"
+        ),
+    )
+
+
+def _timeouts(reader: Reader) -> Timeouts:
+    return Timeouts(
+        connect=reader.seconds("GATEWAY_CONNECT_TIMEOUT", 5, "Seconds to connect to a provider"),
+        first_byte=reader.seconds("GATEWAY_FIRST_BYTE_TIMEOUT", 600, "Seconds until a provider begins to answer"),
+        idle=reader.seconds("GATEWAY_IDLE_TIMEOUT", 300, "Seconds a provider may fall silent inside an answer"),
+    )
+
+
+def _log(reader: Reader) -> Log:
+    return Log(
+        level=reader.choice(
+            "GATEWAY_LOG_LEVEL", "info", ("debug", "info", "warning", "error"), "Least level that is logged"
+        ),
+        format=reader.choice(
+            "GATEWAY_LOG_FORMAT", "auto", ("auto", "json", "text"), "auto: text on a terminal, else JSON"
+        ),
+        file=reader.text("GATEWAY_LOG_FILE", "", "File to log to, reopened on SIGHUP; not set: standard output"),
+    )
+
+
+def _tickets(reader: Reader) -> Tickets:
+    return Tickets(
+        secret=reader.secret("GATEWAY_TICKET_SECRET", "Signs browser tickets; not set: a new one at each start"),
+        seconds=reader.seconds("GATEWAY_TICKET_SECONDS", 30, "Seconds a browser ticket is valid"),
+    )

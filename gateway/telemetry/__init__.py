@@ -1,0 +1,1 @@
+"""The record of each exchange, and its views: log line, metrics, spans."""

@@ -1,0 +1,227 @@
+"""The one record of a request: whoever learns a fact writes it here.
+
+Log line, metrics and spans are views of the finished record. All instants are `time.monotonic_ns()`; the wall-clock
+start is `started_at`, so that a view gets any absolute time as `started_at + (instant - started)`.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from gateway.errors import (
+    Drained,
+    Fault,
+    GatewayError,
+    IdleTimeout,
+    UpstreamTimeout,
+    UpstreamTruncated,
+    UpstreamUnreachable,
+)
+
+
+class Outcome(StrEnum):
+    """How an exchange, or one call of it, really ended. Exactly one of these, the same word in every view."""
+
+    COMPLETE = "complete"
+    REFUSED = "refused"
+    CLIENT_GONE = "client_gone"
+    UPSTREAM_TRUNCATED = "upstream_truncated"
+    UPSTREAM_ERROR = "upstream_error"
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    DRAINED = "drained"
+    FAULT = "fault"
+
+
+def outcome_of(error: GatewayError) -> Outcome:
+    """The one outcome that `error` stands for."""
+    for kind, outcome in _OUTCOMES:
+        if isinstance(error, kind):
+            return outcome
+    return _BY_FAULT[error.fault]
+
+
+_OUTCOMES: tuple[tuple[type[GatewayError], Outcome], ...] = (
+    (IdleTimeout, Outcome.IDLE_TIMEOUT),
+    (UpstreamTimeout, Outcome.UPSTREAM_TIMEOUT),
+    (UpstreamTruncated, Outcome.UPSTREAM_TRUNCATED),
+    (UpstreamUnreachable, Outcome.UPSTREAM_UNREACHABLE),
+    (Drained, Outcome.DRAINED),
+)
+_BY_FAULT = {
+    Fault.CALLER: Outcome.REFUSED,
+    Fault.POLICY: Outcome.REFUSED,
+    Fault.UPSTREAM: Outcome.UPSTREAM_ERROR,
+    Fault.GATEWAY: Outcome.FAULT,
+}
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens as billed. `input_tokens` includes cached ones; None means the upstream did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Message:
+    """One chat message as a view shows it: plain text, and the tool calls in it."""
+
+    role: str
+    content: str = ""
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list["ToolCall"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A function the model asks for; `arguments` is a JSON string."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(slots=True)
+class Content:
+    """What was said, read from the bodies only where content capture is on."""
+
+    input_messages: list[Message] = field(default_factory=list)
+    output_messages: list[Message] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)  # each a JSON schema
+    input_value: str = ""  # the request body as text
+    output_value: str = ""  # the response body as text
+    embedding_texts: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a dialect tells about one call, after its last byte. `operation` is a `gen_ai.operation.name`, "" if unknown."""
+
+    operation: str = ""
+    request_model: str | None = None
+    response_model: str | None = None
+    response_id: str | None = None
+    streamed: bool = False
+    finish_reasons: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # invocation parameters: no messages, no tools
+    content: Content | None = None
+
+
+@dataclass(slots=True)
+class TraceIds:
+    """W3C trace context of an exchange: ours, or taken over from the client's `traceparent`."""
+
+    trace_id: str  # 32 hex digits
+    span_id: str  # 16 hex digits: our server span
+    parent_id: str | None = None  # the client's span
+    sampled: bool = True
+    flags: int = 1
+    tracestate: str | None = None
+
+
+@dataclass(slots=True)
+class TemplateUse:
+    """The prompt template a call was made from."""
+
+    template: str
+    variables: Mapping[str, str]
+    version: str = ""
+    name: str = ""
+
+
+@dataclass(slots=True)
+class UpstreamCall:
+    """One request to one upstream, from the decision to send it until its last byte."""
+
+    provider: str
+    method: str
+    path: str  # below the provider's base, no query
+    span_id: str  # 16 hex digits
+    dialect: str = ""
+    step: str | None = None  # a workflow's own name for it
+    parent_span_id: str | None = None  # None: the server span
+    attempt: int = 0
+    server: str = ""  # host
+    port: int = 0
+    status: int | None = None
+    outcome: Outcome = Outcome.COMPLETE
+    error: str | None = None  # the error's code
+    request_id: str | None = None  # the upstream's own
+    reused_connection: bool = False
+    waited_for_pool_ns: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    chunks: int = 0
+    started: int = field(default_factory=time.monotonic_ns)
+    connected: int | None = None
+    head: int | None = None  # response head in
+    first_byte: int | None = None  # first body byte in
+    ended: int | None = None
+    facts: Facts = field(default_factory=Facts)
+    template: TemplateUse | None = None
+
+    def failed(self, error: GatewayError) -> None:
+        """Note how this call ended, unless it had ended already."""
+        if self.error is None:
+            self.error = error.code
+            self.outcome = outcome_of(error)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One client request and everything the gateway did about it."""
+
+    id: str
+    method: str
+    path: str  # no query
+    trace: TraceIds
+    route: str = "unmatched"  # the template: bounded, fit for a metric label
+    client: str | None = None  # the key's id, never the key
+    project: str | None = None
+    provider: str | None = None
+    session: str | None = None  # whose conversation this is, from the client's header
+    workflow_span_id: str | None = None
+    stream_mode: str | None = None
+    http_version: str = "1.1"
+    scheme: str = "http"
+    host: str = ""
+    peer: str = ""  # the client's address, behind trusted proxies the original one
+    user_agent: str = ""
+    retry_count: int = 0  # what the SDK says in x-stainless-retry-count
+    status: int = 0
+    outcome: Outcome = Outcome.COMPLETE
+    error: str | None = None  # the error's code
+    fault: Fault | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    started: int = field(default_factory=time.monotonic_ns)
+    started_at: int = field(default_factory=time.time_ns)
+    authenticated: int | None = None  # instants the exchange passed
+    admitted: int | None = None
+    first_byte: int | None = None  # first body byte handed to the client's socket
+    ended: int | None = None
+    waited_for_client_ns: int = 0  # in back-pressure from the client
+    calls: list[UpstreamCall] = field(default_factory=list)
+
+    def failed(self, error: GatewayError) -> None:
+        """Note how this exchange ended, unless it had ended already."""
+        if self.error is None:
+            self.error = error.code
+            self.fault = error.fault
+            self.outcome = outcome_of(error)
+
+    def client_left(self) -> None:
+        """The client went away before the response was complete."""
+        if self.error is None and self.outcome is Outcome.COMPLETE:
+            self.outcome = Outcome.CLIENT_GONE

@@ -1,0 +1,1 @@
+"""Towards providers: the one place that opens connections."""

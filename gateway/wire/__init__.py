@@ -1,0 +1,1 @@
+"""What travels: header fields, event streams, stream modes. Pure."""
