@@ -53,7 +53,7 @@ class Dialect(Protocol):
         ...
 
     def reshape(self, target: str, body: bytes, *, stream: bool) -> Shape:
-        """Ask for a stream, or for one document, whatever is not said in the body; InvalidRequest if it says the opposite."""
+        """Ask for a stream, or for one document; InvalidRequest if the body says the opposite."""
         ...
 
     def ended(self, path: str, tail: bytes) -> bool:

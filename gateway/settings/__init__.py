@@ -113,6 +113,7 @@ def _server(reader: Reader) -> Server:
 
 
 def _limits(reader: Reader) -> Limits:
+    defaults = Limits()
     body = reader.optional_integer(
         "GATEWAY_MAX_BODY_BYTES",
         "Largest request body; not set: 32 MiB for JSON, GATEWAY_MAX_UPLOAD_BYTES for others",
@@ -124,8 +125,8 @@ def _limits(reader: Reader) -> Limits:
         least=1,
     )
     return Limits(
-        max_body_bytes=body or Limits.max_body_bytes,
-        max_upload_bytes=upload or body or Limits.max_upload_bytes,
+        max_body_bytes=body or defaults.max_body_bytes,
+        max_upload_bytes=upload or body or defaults.max_upload_bytes,
         max_header_bytes=reader.integer("GATEWAY_MAX_HEADER_BYTES", 65_536, "Largest request head", least=1024),
         max_connections=reader.integer(
             "GATEWAY_MAX_CONNECTIONS", 20_000, "Open client connections per worker", least=1

@@ -105,7 +105,7 @@ class Content:
 
 @dataclass(slots=True)
 class Facts:
-    """What a dialect tells about one call, after its last byte. `operation` is a `gen_ai.operation.name`, "" if unknown."""
+    """What a dialect tells about one call, after its last byte. `operation` is a `gen_ai.operation.name`, or ""."""
 
     operation: str = ""
     request_model: str | None = None
