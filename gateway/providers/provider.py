@@ -1,6 +1,6 @@
 """What the gateway knows of an API: a declaration, a credential, and a dialect that answers a few pure questions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,12 +13,16 @@ from gateway.telemetry.exchange import Facts
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """A request as it goes to a provider: `target` is path and query below the base URL, verbatim."""
+    """A request as it goes to a provider: `target` is path and query below the base URL, verbatim.
+
+    Bytes that are no UTF-8 stand in `target` as surrogate escapes. A streamed body has `length` bytes, None if unknown.
+    """
 
     method: str
     target: str
     fields: Sequence[tuple[bytes, bytes]] = ()
-    body: bytes | None = None
+    body: bytes | AsyncIterator[bytes] | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

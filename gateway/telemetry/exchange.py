@@ -140,7 +140,7 @@ class TemplateUse:
     name: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class UpstreamCall:
     """One request to one upstream, from the decision to send it until its last byte."""
 
@@ -178,7 +178,7 @@ class UpstreamCall:
             self.outcome = outcome_of(error)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """One client request and everything the gateway did about it."""
 

@@ -1,0 +1,163 @@
+"""View: one line per exchange, JSON or readable text.
+
+A field that is not known is left out. The table `FIELDS` is what `docs/log.md` describes.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
+
+Line = Callable[[Exchange], bytes]
+
+FIELDS: dict[str, str] = {
+    "time": "when the request came in, RFC 3339, UTC",
+    "level": "info; warning where the provider failed; error where the gateway did",
+    "event": "exchange",
+    "request_id": "the gateway's id of this exchange, as in x-gateway-request-id",
+    "trace_id": "W3C trace id",
+    "method": "request method",
+    "path": "request path, without query",
+    "route": "the route's template, or unmatched",
+    "status": "response status as the client saw it; left out if it left before there was one",
+    "outcome": "how it ended, one of a closed set",
+    "error": "code of the gateway's own error",
+    "fault": "whose: caller, policy, upstream, gateway",
+    "client": "id of the gateway key",
+    "project": "project called",
+    "provider": "provider called (the first, where a workflow calls several)",
+    "model": "model that answered, or was asked for",
+    "stream_mode": "mode asked for by ?stream_mode= or X-Stream-Mode",
+    "session": "conversation id from the client's header",
+    "upstream_status": "status of the provider's response",
+    "upstream_request_id": "the provider's own request id",
+    "duration_ms": "from the first byte of the request to the last of the response",
+    "first_byte_ms": "until the first byte of the body was handed to the client",
+    "bytes_in": "request body",
+    "bytes_out": "response body",
+    "input_tokens": "tokens in, as the providers told; summed over calls",
+    "output_tokens": "tokens out, as the providers told; summed over calls",
+    "retry": "how often the client's SDK says it has retried",
+    "peer": "client's address",
+    "user_agent": "client's User-Agent, cut to 200 characters",
+    "calls": "of a workflow: step, provider, model, status, outcome, milliseconds and tokens of each call",
+}
+
+
+def json_line(exchange: Exchange) -> bytes:
+    """The exchange as one JSON object and a line feed."""
+    return orjson.dumps(facts(exchange), option=orjson.OPT_APPEND_NEWLINE, default=str)
+
+
+def text_line(exchange: Exchange) -> bytes:
+    """The exchange for a terminal."""
+    known = facts(exchange)
+    parts = [known["time"][11:23], f"{known.get('status', '-')!s:>3}", f"{known['duration_ms']:>9.1f} ms"]
+    parts += [exchange.method, exchange.path]
+    parts += [
+        f"{name}={known[name]}"
+        for name in (
+            "outcome",
+            "error",
+            "client",
+            "provider",
+            "model",
+            "first_byte_ms",
+            "input_tokens",
+            "output_tokens",
+        )
+        if name in known and known[name] != Outcome.COMPLETE
+    ]
+    return (" ".join(str(part) for part in parts).encode("utf-8", "backslashreplace")) + b"\n"
+
+
+def facts(exchange: Exchange) -> dict[str, Any]:
+    """What is known, by the names of FIELDS and in their order."""
+    call = exchange.calls[0] if exchange.calls else None
+    line = {
+        "time": _instant(exchange.started_at),
+        "level": _level(exchange.outcome),
+        "event": "exchange",
+        "request_id": exchange.id,
+        "trace_id": exchange.trace.trace_id,
+        "method": exchange.method,
+        "path": _clean(exchange.path),
+        "route": exchange.route,
+        "status": exchange.status or None,
+        "outcome": exchange.outcome,
+        "error": exchange.error,
+        "fault": exchange.fault,
+        "client": exchange.client,
+        "project": exchange.project,
+        "provider": exchange.provider or (call.provider if call else None),
+        "model": _model(call) if call else None,
+        "stream_mode": exchange.stream_mode,
+        "session": exchange.session,
+        "upstream_status": call.status if call else None,
+        "upstream_request_id": call.request_id if call else None,
+        "duration_ms": _milliseconds(exchange.started, exchange.ended),
+        "first_byte_ms": _milliseconds(exchange.started, exchange.first_byte),
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "input_tokens": _tokens(exchange, "input_tokens"),
+        "output_tokens": _tokens(exchange, "output_tokens"),
+        "retry": exchange.retry_count or None,
+        "peer": exchange.peer or None,
+        "user_agent": _clean(exchange.user_agent[:200]) or None,
+        "calls": [_call(each) for each in exchange.calls] if exchange.project else None,
+    }
+    return {name: value for name, value in line.items() if value is not None}
+
+
+def _call(call: UpstreamCall) -> dict[str, Any]:
+    usage = call.facts.usage
+    told = {
+        "step": call.step,
+        "provider": call.provider,
+        "model": _model(call),
+        "status": call.status,
+        "outcome": call.outcome,
+        "error": call.error,
+        "duration_ms": _milliseconds(call.started, call.ended),
+        "first_byte_ms": _milliseconds(call.started, call.first_byte),
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _model(call: UpstreamCall) -> str | None:
+    model = call.facts.response_model or call.facts.request_model
+    return _clean(model[:200]) if model else None
+
+
+def _tokens(exchange: Exchange, name: str) -> int | None:
+    told = [getattr(call.facts.usage, name) for call in exchange.calls if call.facts.usage is not None]
+    known = [count for count in told if count is not None]
+    return sum(known) if known else None
+
+
+def _milliseconds(since: int, until: int | None) -> float | None:
+    return None if until is None else round((until - since) / 1e6, 3)
+
+
+def _instant(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _clean(text: str) -> str:
+    # Bytes that are no UTF-8 stand as surrogates, which JSON has no way to write.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _level(outcome: Outcome) -> str:
+    if outcome is Outcome.FAULT:
+        return "error"
+    return "info" if outcome in _CALM else "warning"
+
+
+_CALM = (Outcome.COMPLETE, Outcome.REFUSED, Outcome.CLIENT_GONE)
+LOUD = tuple(outcome for outcome in Outcome if outcome not in _CALM)

@@ -1,0 +1,74 @@
+"""Everything the gateway says that is no exchange: start, stop, reload, a bug. Same writer, same form, one line each."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import orjson
+
+from gateway.settings import Log
+from gateway.telemetry import access_log
+from gateway.telemetry.log_writer import LogWriter
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.recorder import View
+
+_QUIET = ("aiohttp.access", "aiohttp.server", "asyncio")
+
+
+def wants_json(log: Log) -> bool:
+    """JSON unless text was asked for, or lines go to a terminal."""
+    return log.format == "json" or (log.format == "auto" and (bool(log.file) or not sys.stdout.isatty()))
+
+
+def access_view(log: Log, writer: LogWriter) -> View:
+    """The view that writes one line per exchange; those below the level asked for are left out."""
+    line = access_log.json_line if wants_json(log) else access_log.text_line
+    least = logging.getLevelNamesMapping()[log.level.upper()]
+    calm = least <= logging.INFO
+
+    def view(exchange: Exchange) -> None:
+        if calm or exchange.outcome in access_log.LOUD:
+            writer.write(line(exchange))
+
+    return view
+
+
+def through(writer: LogWriter, log: Log) -> logging.Handler:
+    """Send the standard library's logging, ours and the libraries', through `writer`; returns the handler installed."""
+    handler = LineHandler(writer, as_json=wants_json(log))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("gateway").setLevel(log.level.upper())
+    for name in _QUIET:  # what clients can provoke at will stands in their exchange's line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return handler
+
+
+class LineHandler(logging.Handler):
+    """Each record as one line; a traceback stays within it."""
+
+    def __init__(self, writer: LogWriter, *, as_json: bool) -> None:
+        super().__init__()
+        self._writer = writer
+        self._as_json = as_json
+
+    def emit(self, record: logging.LogRecord) -> None:
+        trace = self.formatter_of_traces.formatException(record.exc_info) if record.exc_info else None
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if not self._as_json:
+            text = f"{when[11:23]} {record.levelname.lower()} {record.getMessage()}" + (f"\n{trace}" if trace else "")
+            self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            return
+        line = {
+            "time": when,
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "log"),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if trace:
+            line["traceback"] = trace
+        self._writer.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
+
+    formatter_of_traces = logging.Formatter()

@@ -1,0 +1,61 @@
+"""Opens and closes exchanges, and shows each finished one to every view.
+
+A view's failure is counted and told once; it reaches neither the client nor the other views.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway.errors import Drained, GatewayError
+from gateway.telemetry.exchange import Exchange
+
+View = Callable[[Exchange], None]
+
+logger = logging.getLogger("gateway")
+
+
+class Recorder:
+    """Knows every exchange that is open now, with the task that serves it."""
+
+    def __init__(self, views: Sequence[View], *, opened: Sequence[View] = ()) -> None:
+        self._views = tuple(views)
+        self._opened = tuple(opened)
+        self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
+        self.view_failures = 0
+        self._told: set[View] = set()
+
+    @property
+    def open_exchanges(self) -> int:
+        return len(self._open)
+
+    def opened(self, exchange: Exchange) -> None:
+        """`exchange` is being served by the current task."""
+        self._open[exchange] = asyncio.current_task()
+        for view in self._opened:
+            self._show(view, exchange)
+
+    def closed(self, exchange: Exchange) -> None:
+        """`exchange` is finished; nothing is written on it after this."""
+        self._open.pop(exchange, None)
+        for view in self._views:
+            self._show(view, exchange)
+
+    def end_all(self, error: GatewayError | None = None) -> int:
+        """End every open exchange visibly, as `error` (Drained); the number of them."""
+        ending = error or Drained()
+        for exchange, task in self._open.items():
+            exchange.failed(ending)
+            if task is not None:
+                task.cancel()
+        return len(self._open)
+
+    def _show(self, view: View, exchange: Exchange) -> None:
+        try:
+            view(exchange)
+        except Exception:
+            self.view_failures += 1
+            if view not in self._told:
+                self._told.add(view)
+                logger.exception("a view failed; further failures of it are only counted")

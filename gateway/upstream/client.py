@@ -1,0 +1,207 @@
+"""The one way out: every call to a provider is opened, recorded and closed here.
+
+A call is open, in time and in traces, while its `async with` block runs. What the provider fails at arrives as a
+GatewayError; what it answers, an error status too, is a response.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic_ns
+from types import TracebackType
+
+from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.providers.provider import Provider, UpstreamRequest
+from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
+from gateway.telemetry.trace_context import outgoing
+from gateway.upstream.direct import DirectTransport
+from gateway.upstream.tap import HEAD, TAIL, Tap
+from gateway.upstream.transport import Incoming, Outgoing, Transport, TransportFactory
+from gateway.wire import headers, sse
+
+VIA = b"1.1 llm-gateway"
+PARSED_ON_THE_LOOP = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Whether messages are read off the bodies for traces, and how much of an answer is kept for that. Bytes."""
+
+    content: bool = False
+    limit: int = 1 << 20
+
+
+class UpstreamClient:
+    """Holds a transport for each provider from start-up to clean-up. An async context manager."""
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        *,
+        pool_size: int,
+        capture: Capture = Capture(),
+        transport: TransportFactory = DirectTransport,
+    ) -> None:
+        self._providers = providers
+        self._pool_size = pool_size
+        self._capture = capture
+        self._factory = transport
+        self._lines: dict[str, Line] = {}
+
+    async def __aenter__(self) -> "UpstreamClient":
+        self._lines = {provider.name: self._line(provider) for provider in self._providers}
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with AsyncExitStack() as closing:
+            for line in self._lines.values():
+                closing.push_async_callback(line.transport.close)
+
+    @property
+    def transports(self) -> Mapping[str, Transport]:
+        """The transports by provider, for whoever counts connections."""
+        return {name: line.transport for name, line in self._lines.items()}
+
+    @asynccontextmanager
+    async def call(
+        self, exchange: Exchange, provider: Provider, request: UpstreamRequest, call: UpstreamCall
+    ) -> AsyncIterator["UpstreamResponse"]:
+        """Send `request` to `provider`, on the record. Raises UpstreamError or UpstreamTimeout."""
+        line = self._lines[provider.name]
+        capture = self._capture
+        tap = Tap(HEAD, capture.limit if capture.content else TAIL)
+        call.dialect, call.server, call.port = provider.dialect.name, line.server, line.port
+        exchange.calls.append(call)
+        response: UpstreamResponse | None = None
+        try:
+            async with line.transport.send(line.outgoing(exchange, request, call), call) as incoming:
+                response = UpstreamResponse(incoming, provider, call, tap)
+                yield response
+        except GatewayError as error:
+            call.failed(error)
+            raise
+        finally:
+            call.ended = monotonic_ns()
+            if call.error is None and (response is None or not response.complete):
+                call.outcome = Outcome.DRAINED if exchange.outcome is Outcome.DRAINED else Outcome.CLIENT_GONE
+            body = request.body if isinstance(request.body, bytes) else b""
+            await self._learn(provider, call, body, tap)
+
+    async def _learn(self, provider: Provider, call: UpstreamCall, body: bytes, tap: Tap) -> None:
+        """What the bodies tell, read when the client has everything already."""
+        read, content = provider.dialect.facts, self._capture.content
+        if len(body) + tap.size <= PARSED_ON_THE_LOOP:
+            call.facts = read(call.path, body, tap.head, tap.tail, content=content)
+        else:
+            call.facts = await asyncio.to_thread(read, call.path, body, tap.head, tap.tail, content=content)
+
+    def _line(self, provider: Provider) -> "Line":
+        base = provider.base_url
+        if base is None:
+            raise ValueError(f"provider {provider.name} has no base URL")
+        credential = provider.credential
+        secret = (
+            (credential.header.encode("ascii"), credential.template.format(provider.key.reveal()).encode("latin-1"))
+            if credential is not None and provider.key is not None
+            else None
+        )
+        return Line(
+            transport=self._factory(base, provider.timeouts, self._pool_size),
+            base=base.raw_path.rstrip("/").encode("ascii"),
+            host=base.raw_authority.encode("ascii") if base.explicit_port else (base.raw_host or "").encode("ascii"),
+            server=base.host or "",
+            port=base.port or 0,
+            credential=secret,
+            defaults=tuple((k.encode("ascii"), v.encode("latin-1")) for k, v in provider.default_headers.items()),
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Line:
+    """What every request to one provider has in common."""
+
+    transport: Transport
+    base: bytes
+    host: bytes
+    server: str
+    port: int
+    credential: tuple[bytes, bytes] | None
+    defaults: tuple[tuple[bytes, bytes], ...]
+
+    def outgoing(self, exchange: Exchange, request: UpstreamRequest, call: UpstreamCall) -> Outgoing:
+        """`request` as it is written."""
+        fields = headers.to_upstream(
+            request.fields,
+            host=self.host,
+            credential=self.credential,
+            defaults=self.defaults,
+            via=VIA,
+            trace=outgoing(exchange.trace, call.span_id),
+        )
+        target = self.base + request.target.encode("utf-8", "surrogateescape")
+        return Outgoing(request.method, target, fields, request.body, request.length)
+
+
+class UpstreamResponse:
+    """A response whose head is in; `chunks` is the body as it arrives."""
+
+    __slots__ = ("_call", "_incoming", "_provider", "_tap", "complete", "fields", "reason", "status")
+
+    def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, tap: Tap) -> None:
+        call.status = incoming.status
+        if incoming.status >= 500:
+            call.outcome = Outcome.UPSTREAM_ERROR
+        self.complete = False
+        self._incoming = incoming
+        self._provider = provider
+        self._call = call
+        self._tap = tap
+        self.status = incoming.status
+        self.reason = incoming.reason
+        self.fields = incoming.fields
+
+    def field(self, name: bytes) -> bytes:
+        """The first value of a field, in lower case; b"" if there is none."""
+        for key, value in self.fields:
+            if key.lower() == name:
+                return value.lower()
+        return b""
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self.field(b"content-type").startswith(sse.CONTENT_TYPE.encode()) and self.status < 300
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body exactly as received. Raises UpstreamTruncated, IdleTimeout, or what else the transport met."""
+        call, tap = self._call, self._tap
+        try:
+            async for chunk in self._incoming.chunks():
+                if call.first_byte is None:
+                    call.first_byte = monotonic_ns()
+                yield chunk
+                call.chunks += 1
+                call.bytes_received += len(chunk)
+                tap.hear(chunk)  # after the client has it: a tap delays nobody
+            self._must_have_ended()
+        except GatewayError as error:
+            call.failed(error)
+            raise
+        self.complete = True
+
+    def _must_have_ended(self) -> None:
+        if self.is_event_stream and not self.field(b"content-encoding"):
+            if not self._provider.dialect.ended(self._call.path, self._tap.end()):
+                raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes. Raises UpstreamError if it is longer."""
+        parts: list[bytes] = []
+        async for chunk in self.chunks():
+            parts.append(chunk)
+            limit -= len(chunk)
+            if limit < 0:
+                raise UpstreamError(f"{self._call.provider} sent a larger answer than is taken here.")
+        return b"".join(parts)

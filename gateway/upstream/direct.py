@@ -1,0 +1,421 @@
+"""The direct transport: aiohttp's connector, protocol and C parser, without `ClientSession`.
+
+`ClientSession` normalises targets (a bare trailing `?` is lost), re-encodes fields that are no UTF-8, and costs more
+than all the rest of a request together. Here the head goes out verbatim, in one write with the body.
+
+Private names of aiohttp are used in this file and nowhere else under `upstream/`; `tests/unit/upstream/test_direct.py`
+fails by name when one of them moves.
+
+What holds a connection together:
+- It is *expected* to speak only between a request and the end of its response. Bytes at any other time, a readable
+  socket when it is taken from the pool, or a response that ended in doubt: it is closed, never used again.
+- A request is written once. A pooled connection is looked at before it is written to, so one that the provider has
+  closed costs a new connection and never a lost or doubled request.
+- `fail` is the one way by which a connection is given up from the outside: it notes the error and breaks off; whoever
+  waits for head, body or drain then meets that error.
+"""
+
+import asyncio
+import re
+import select
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+from time import monotonic_ns
+from types import TracebackType
+from typing import Any, cast
+
+import aiohttp
+from aiohttp import ClientTimeout, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.helpers import _EXC_SENTINEL
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+from gateway.errors import (
+    GatewayError,
+    IdleTimeout,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamTruncated,
+    UpstreamUnreachable,
+)
+from gateway.settings import Timeouts
+from gateway.telemetry.exchange import UpstreamCall
+from gateway.upstream.transport import Incoming, Outgoing
+
+IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
+DNS_TTL = 30  # seconds
+INTERIM_RESPONSES = 16
+MAX_LINE = 32_768
+MAX_FIELDS = 256
+_UNSAFE = re.compile(rb"[\x00\r\n]")
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, ConnectionError, asyncio.IncompleteReadError)
+
+
+class DirectTransport:
+    """Connections to one provider. Make it, use it and close it within one running loop."""
+
+    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._timeouts = timeouts
+        self._connector = TCPConnector(limit=pool_size, keepalive_timeout=IDLE_IN_POOL, ttl_dns_cache=DNS_TTL)
+        self._connector._factory = cast(Any, partial(UpstreamProtocol, loop))
+        self._destination = ClientRequest("GET", origin.origin(), loop=loop)
+        self._connecting = ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect)
+        self._watch = Watch(loop, timeouts)
+
+    def send(self, request: Outgoing, call: UpstreamCall) -> "DirectExchange":
+        return DirectExchange(self, request, call)
+
+    async def close(self) -> None:
+        self._watch.close()
+        await self._connector.close()
+
+    @property
+    def in_use(self) -> int:
+        """Connections that carry a request now."""
+        return len(self._connector._acquired)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait in the pool."""
+        return sum(map(len, self._connector._conns.values()))
+
+    async def connection(self, call: UpstreamCall) -> Connection:
+        """A connection nobody else uses and that has nothing to say. Raises UpstreamUnreachable, UpstreamTimeout."""
+        began = monotonic_ns()
+        while True:
+            try:
+                connection = await self._connector.connect(self._destination, [], self._connecting)
+            except TimeoutError as error:  # aiohttp's connect timeouts are TimeoutErrors too
+                raise UpstreamTimeout(f"No connection to {call.provider} within its connect timeout.") from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise UpstreamUnreachable(f"{call.provider} could not be reached.") from error
+            protocol = connection.protocol
+            assert isinstance(protocol, UpstreamProtocol)
+            call.reused_connection = protocol.used
+            if protocol.used and protocol.has_spoken():
+                connection.close()
+                continue
+            call.connected = monotonic_ns()
+            call.waited_for_pool_ns = call.connected - began
+            return connection
+
+
+class DirectExchange:
+    """One request and its response; the `async with` block holds the connection."""
+
+    __slots__ = (
+        "_call",
+        "_connection",
+        "_payload",
+        "_protocol",
+        "_request",
+        "_transport",
+        "_upload",
+        "fields",
+        "reason",
+        "status",
+    )
+
+    def __init__(self, transport: DirectTransport, request: Outgoing, call: UpstreamCall) -> None:
+        self._transport = transport
+        self._request = request
+        self._call = call
+        self._upload: asyncio.Task[None] | None = None
+        self.status = 0
+        self.reason = ""
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+
+    async def __aenter__(self) -> Incoming:
+        self._connection = await self._transport.connection(self._call)
+        protocol = self._connection.protocol
+        assert isinstance(protocol, UpstreamProtocol)
+        self._protocol = protocol
+        protocol.expect(self._request.method)
+        self._transport._watch.add(protocol)
+        try:
+            self._write()
+            await self._receive_head()
+        except BaseException as error:
+            await self._leave(clean=False)
+            if isinstance(error, GatewayError) or not isinstance(error, Exception):
+                raise
+            raise self._broken(error, UpstreamError(f"{self._call.provider} broke off before it answered.")) from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave(clean=self._payload.is_eof() and self._payload.exception() is None)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes; each read waits until the last chunk was taken."""
+        payload = self._payload
+        while True:
+            try:
+                chunk = await payload.readany()
+            except _BROKEN as error:
+                raise self._broken(
+                    error, UpstreamTruncated(f"{self._call.provider} broke off in the middle of its response.")
+                ) from error
+            if not chunk:
+                return
+            yield chunk
+
+    def _broken(self, error: Exception, otherwise: GatewayError) -> GatewayError:
+        if self._protocol.failure is not None:
+            return self._protocol.failure
+        if isinstance(error, HttpProcessingError) and not isinstance(otherwise, UpstreamTruncated):
+            return UpstreamError(f"{self._call.provider} sent a malformed response.")
+        return otherwise if isinstance(error, _BROKEN) else UpstreamError()
+
+    def _write(self) -> None:
+        request = self._request
+        lines = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.target)]
+        lines += [b"%b: %b\r\n" % field for field in request.fields]
+        body = request.body
+        if isinstance(body, bytes):
+            lines.append(b"content-length: %d\r\n\r\n" % len(body))
+            lines.append(body)
+            self._call.bytes_sent = len(body)
+        elif body is None:
+            # A method that usually carries content says that there is none (RFC 9110, section 8.6).
+            lines.append(b"content-length: 0\r\n\r\n" if request.method in ("POST", "PUT", "PATCH") else b"\r\n")
+        else:
+            framing = (
+                b"transfer-encoding: chunked" if request.length is None else b"content-length: %d" % request.length
+            )
+            lines.append(framing + b"\r\n\r\n")
+        if self._protocol.transport is None:
+            raise aiohttp.ClientConnectionResetError("Connection lost")
+        self._protocol.transport.write(b"".join(lines))
+        if body is not None and not isinstance(body, bytes):
+            self._upload = asyncio.create_task(self._send_body(body, chunked=request.length is None))
+        else:
+            self._protocol.await_head()
+
+    async def _send_body(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
+        protocol, sent = self._protocol, 0
+        async for chunk in body:
+            if not chunk:
+                continue
+            if protocol.transport is None:
+                raise aiohttp.ClientConnectionResetError("Connection lost")
+            protocol.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+            sent += len(chunk)
+            self._call.bytes_sent = sent
+            protocol.await_drain()
+            await protocol._drain_helper()
+            protocol.await_nothing()
+        if chunked and protocol.transport is not None:
+            protocol.transport.write(b"0\r\n\r\n")
+        elif sent != self._request.length:
+            raise UpstreamError("The request body ended early.")
+        protocol.await_head()
+
+    async def _receive_head(self) -> None:
+        for _ in range(INTERIM_RESPONSES):
+            message, payload = await self._next_head()
+            if message.code >= 200:
+                break
+            if message.code == 101:
+                raise UpstreamError(f"{self._call.provider} switched protocols unasked.")
+        else:
+            raise UpstreamError(f"{self._call.provider} sent interim responses without end.")
+        self._accept(message)
+        self._payload = payload
+        self._call.head = monotonic_ns()
+        self._protocol.await_body(payload)
+
+    async def _next_head(self) -> tuple[RawResponseMessage, StreamReader]:
+        if self._upload is None or self._upload.done():
+            return await self._protocol.read()
+        # The head may come before the upload is done, and the upload may fail while nothing comes.
+        head = asyncio.ensure_future(self._protocol.read())
+        try:
+            await asyncio.wait((head, self._upload), return_when=asyncio.FIRST_COMPLETED)
+            if not head.done():
+                error = self._upload.exception()
+                if error is not None and not isinstance(error, _BROKEN):
+                    raise error
+            return await head
+        finally:
+            head.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await head
+
+    def _accept(self, message: RawResponseMessage) -> None:
+        """Take over the head. Raises UpstreamError if it could mean two things to two readers."""
+        fields = message.raw_headers
+        if _UNSAFE.search(b"".join([value for _, value in fields])):
+            raise UpstreamError(f"{self._call.provider} sent a malformed response head.")
+        for name, value in fields:
+            if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise UpstreamError(f"{self._call.provider} sent a transfer coding that cannot be undone.")
+        self.status, self.reason, self.fields = message.code, message.reason, fields
+
+    async def _leave(self, *, clean: bool) -> None:
+        protocol = self._protocol
+        self._transport._watch.discard(protocol)
+        if self._upload is not None:
+            clean = clean and self._upload.done() and not self._upload.cancelled() and self._upload.exception() is None
+            self._upload.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._upload
+        if clean and protocol.failure is None:
+            protocol.rest()
+            self._connection.release()
+            return
+        # `close` would wait until the provider has taken all that was written.
+        if protocol.transport is not None:
+            protocol.transport.abort()
+        self._connection.close()
+
+
+class UpstreamProtocol(ResponseHandler):
+    """aiohttp's protocol for one connection, with what it leaves open closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.used = False
+        self.failure: GatewayError | None = None
+        self.heard = False  # since the watch last looked
+        self.quiet_since = 0.0  # the watch's
+        self.waiting_for = Waiting.NOTHING
+        self._expected = False
+        self._body: StreamReader | None = None
+        self._poll: select.poll | None = None
+
+    def expect(self, method: str) -> None:
+        """A request is about to be written."""
+        self._expected = self.used = True
+        self._body = None
+        self.waiting_for = Waiting.NOTHING
+        self.set_response_params(
+            skip_payload=method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_FIELDS,
+        )
+
+    def rest(self) -> None:
+        """The response is complete; the connection goes back to the pool."""
+        self._expected = False
+        self._body = None
+        self.waiting_for = Waiting.NOTHING
+
+    def await_head(self) -> None:
+        self.waiting_for, self.heard = Waiting.HEAD, True
+
+    def await_body(self, payload: StreamReader) -> None:
+        self._body = payload
+        self.waiting_for, self.heard = Waiting.BODY, True
+
+    def await_drain(self) -> None:
+        self.waiting_for, self.heard = Waiting.DRAIN, True
+
+    def await_nothing(self) -> None:
+        self.waiting_for = Waiting.NOTHING
+
+    def has_spoken(self) -> bool:
+        """Whether there is anything to read, or the other side has closed, on a connection that should be silent."""
+        if self.should_close or self.transport is None:
+            return True
+        if self._poll is None:
+            sock = self.transport.get_extra_info("socket")
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
+        return bool(self._poll.poll(0))
+
+    def fail(self, error: GatewayError) -> None:
+        """Give the connection up for `error`."""
+        self.failure = error
+        if self.transport is not None:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._expected and data:
+            self.force_close()
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        if self.waiting_for is not Waiting.HEAD:  # interim responses do not put off the deadline for the head
+            self.heard = True
+        super().data_received(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
+        # A parser that fails inside a body tells only whoever waits for the next head.
+        body = self._body
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("The response body is broken"))
+        super().set_exception(exc, exc_cause)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        body = self._body
+        if body is not None and not body.is_eof() and (exc is not None or self.failure is not None):
+            # A body that ends with the connection would look complete.
+            body.set_exception(self.failure or aiohttp.ClientPayloadError("The connection was reset"))
+        super().connection_lost(exc)
+
+
+class Waiting(Enum):
+    """What a connection waits for, and so which limit is running."""
+
+    NOTHING = 0
+    DRAIN = 1
+    HEAD = 2
+    BODY = 3
+
+
+class Watch:
+    """One coarse sweep over all connections in use, instead of a timer for each of their reads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
+        self._loop = loop
+        self._timeouts = timeouts
+        self._period = min(max(min(timeouts.first_byte, timeouts.idle) / 10, 0.02), 1.0)
+        self._protocols: set[UpstreamProtocol] = set()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, protocol: UpstreamProtocol) -> None:
+        self._protocols.add(protocol)
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._period, self._sweep)
+
+    def discard(self, protocol: UpstreamProtocol) -> None:
+        self._protocols.discard(protocol)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._protocols.clear()
+
+    def _sweep(self) -> None:
+        self._handle = None
+        now = self._loop.time()
+        for protocol in tuple(self._protocols):
+            # Paused: the client is slow, the provider is not.
+            if protocol.heard or protocol.waiting_for is Waiting.NOTHING or protocol._reading_paused:
+                protocol.heard = False
+                protocol.quiet_since = now
+            else:
+                self._judge(protocol, now - protocol.quiet_since)
+        if self._protocols:
+            self._handle = self._loop.call_later(self._period, self._sweep)
+
+    def _judge(self, protocol: UpstreamProtocol, quiet: float) -> None:
+        if protocol.waiting_for is Waiting.HEAD and quiet >= self._timeouts.first_byte:
+            protocol.fail(UpstreamTimeout("The provider did not begin to answer within its first-byte timeout."))
+        elif protocol.waiting_for is Waiting.BODY and quiet >= self._timeouts.idle:
+            protocol.fail(IdleTimeout("The provider fell silent in the middle of its response."))
+        elif protocol.waiting_for is Waiting.DRAIN and quiet >= self._timeouts.idle:
+            protocol.fail(UpstreamTimeout("The provider stopped taking the request body."))

@@ -1,0 +1,59 @@
+"""How bytes travel to a provider and back: the seam behind which transports differ.
+
+Whatever the transport: the target and the fields go out verbatim, the body comes in as received, aiohttp's words for
+failures become ours here, and a connection whose state is in doubt is never used again.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from yarl import URL
+
+from gateway.settings import Timeouts
+from gateway.telemetry.exchange import UpstreamCall
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request, ready to be written: no framing fields among `fields`, those are the transport's.
+
+    `body` in whole, or as chunks with `length` bytes in all (None: unknown, sent chunked).
+    """
+
+    method: str
+    target: bytes
+    fields: Fields
+    body: bytes | AsyncIterator[bytes] | None = None
+    length: int | None = None
+
+
+class Incoming(Protocol):
+    """A response whose head is in."""
+
+    status: int
+    reason: str
+    fields: tuple[tuple[bytes, bytes], ...]
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body exactly as received, in whatever pieces the socket gave. Raises GatewayErrors."""
+        ...
+
+
+class Transport(Protocol):
+    """Connections to one provider."""
+
+    def send(self, request: Outgoing, call: UpstreamCall) -> AbstractAsyncContextManager[Incoming]:
+        """Send `request`; the block holds the connection. Raises an UpstreamError or UpstreamTimeout."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TransportFactory(Protocol):
+    """Makes a provider's transport, within a running loop."""
+
+    def __call__(self, origin: URL, timeouts: Timeouts, pool_size: int) -> Transport: ...
