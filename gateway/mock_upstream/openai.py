@@ -1,0 +1,111 @@
+"""The OpenAI-shaped routes: chat, completions, responses, embeddings, models, transcriptions, files."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from gateway.mock_upstream import openai_responses
+from gateway.mock_upstream.answers import Json, texts, tokens
+from gateway.mock_upstream.asking import answering, begin
+from gateway.mock_upstream.body import read_json, required
+from gateway.mock_upstream.embeddings import dimensions, vector
+from gateway.mock_upstream.journal import body_chunks
+from gateway.mock_upstream.openai_chat import ChatReply, CompletionReply, ask_chat, ask_completion
+from gateway.mock_upstream.refusal import Refusal
+from gateway.mock_upstream.sending import send_bytes, send_document
+
+MODELS = ("mock-model", "mock-model-mini", "mock-embedding")
+_CREATED = 1_735_689_600
+_FILE_PIECE = bytes(range(256)) * 256
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.post("/v1/chat/completions", answering(ask_chat, ChatReply)),
+        web.post("/v1/completions", answering(ask_completion, CompletionReply)),
+        web.post("/v1/responses", answering(openai_responses.ask, openai_responses.ResponsesReply)),
+        web.post("/v1/embeddings", embeddings),
+        web.post("/v1/audio/transcriptions", transcription),
+        web.get("/v1/files/{id}/content", file_content),
+    ]
+
+
+async def list_models(request: web.Request) -> web.StreamResponse:
+    behaviour, _ = await begin(request)
+    return await send_document(request, {"object": "list", "data": [_model(name) for name in MODELS]}, behaviour)
+
+
+async def one_model(request: web.Request) -> web.StreamResponse:
+    """Any model there may be: the mock answers for all of them."""
+    behaviour, name = await begin(request, request.match_info["id"])
+    return await send_document(request, _model(name), behaviour)
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    """A unit vector for each input, the same for the same text."""
+    body = await read_json(request)
+    behaviour, model = await begin(request, required(body, "model", str))
+    inputs = _inputs(body)
+    encoded = body.get("encoding_format") == "base64"
+    vectors = [vector(text, dimensions(body.get("dimensions"))) for text in inputs]
+    count = tokens(inputs)
+    document = {
+        "object": "list",
+        "model": model,
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _base64(values) if encoded else values}
+            for index, values in enumerate(vectors)
+        ],
+        "usage": {"prompt_tokens": count, "total_tokens": count},
+    }
+    return await send_document(request, document, behaviour)
+
+
+async def transcription(request: web.Request) -> web.StreamResponse:
+    """Counts the upload as it streams in, and says how much it was. Directives come in header fields only."""
+    length = 0
+    async for chunk in body_chunks(request):
+        length += len(chunk)
+    behaviour, _ = await begin(request)
+    document = {
+        "text": f"The upload had {length} bytes.",
+        "usage": {"type": "tokens", "input_tokens": 0, "output_tokens": 5, "total_tokens": 5},
+    }
+    return await send_document(request, document, behaviour)
+
+
+async def file_content(request: web.Request) -> web.StreamResponse:
+    """As many bytes as the file's id says: `bytes-1048576` is a megabyte of 0 to 255 over and over."""
+    behaviour, name = await begin(request, request.match_info["id"])
+    size = re.fullmatch(r"bytes-(\d{1,12})", name)
+    if size is None:
+        raise Refusal(404, f"There is no file {name!r}. The mock has bytes-0, bytes-1, bytes-2 and so on.")
+    return await send_bytes(request, "application/octet-stream", _FILE_PIECE, int(size[1]), behaviour)
+
+
+def _model(name: str) -> Json:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "mock"}
+
+
+def _inputs(body: Json) -> list[str]:
+    """The texts to embed; lists of token numbers are texts of numbers."""
+    given = body.get("input")
+    match given:
+        case str():
+            return [given]
+        case [int(), *_]:
+            return [" ".join(map(str, given))]
+        case [list(), *_]:
+            return [" ".join(map(str, numbers)) for numbers in given if isinstance(numbers, list)]
+        case [*_]:
+            return list(texts(given))
+    raise Refusal(400, "'input' is required and must be a JSON string or array.")
+
+
+def _base64(values: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
