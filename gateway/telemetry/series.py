@@ -1,0 +1,190 @@
+"""The values behind a metric: one kept object per label set, cheap to add to, and never more of them than allowed.
+
+Whoever counts often asks a `Family` for its child once and keeps it; counting is then an addition to an attribute.
+The collectors are aioprometheus's, in a Registry of our own; they read and write the same children.
+
+Rule 1: a family has no more label sets than its limit. One more goes to its overflow child, whose every label is `_other`.
+Rule 2: a child has one writer thread; without that, additions could be lost.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+import msgspec
+from aioprometheus.collectors import Counter, Gauge, Histogram, Registry
+from aioprometheus.mypy_types import LabelsType
+
+from gateway.telemetry.metric_table import OTHER, Kind, Metric
+
+Trace = tuple[str, float]  # trace id, Unix time
+Exemplar = tuple[float, Trace]  # the value observed, and where
+Labels = tuple[str, ...]
+
+
+class Sample(msgspec.Struct, array_like=True, gc=False):
+    """A child's value at one moment. Of a histogram `value` is the sum, `counts` each bucket's own (not cumulative)."""
+
+    labels: Labels
+    value: int | float
+    counts: list[int] = []
+    exemplars: list[Exemplar | None] = []
+
+
+class Count:
+    """A counter's value, or a gauge's: add to `value`, or set it."""
+
+    __slots__ = ("exemplar", "value")
+
+    def __init__(self) -> None:
+        self.value: int | float = 0
+        self.exemplar: Exemplar | None = None
+
+    def add(self, amount: int | float = 1) -> None:
+        self.value += amount
+
+    def sample(self, labels: Labels) -> Sample:
+        return Sample(labels, self.value, [], [] if self.exemplar is None else [self.exemplar])
+
+
+class Distribution:
+    """A histogram's buckets."""
+
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.exemplars: list[Exemplar | None] = []
+
+    def observe(self, value: float, trace: Trace | None = None, times: int = 1) -> None:
+        """`value` was seen, `times` times; `trace` is told as the latest example of its bucket."""
+        index = bisect_left(self.bounds, value)
+        self.counts[index] += times
+        self.sum += value * times
+        if trace is not None:
+            if not self.exemplars:
+                self.exemplars = [None] * len(self.counts)
+            self.exemplars[index] = (value, trace)
+
+    @property
+    def observations(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def buckets(self) -> dict[float, int]:
+        """Cumulative, as aioprometheus shows them."""
+        cumulative, shown = 0, {}
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            cumulative += count
+            shown[bound] = cumulative
+        return shown
+
+    def sample(self, labels: Labels) -> Sample:
+        return Sample(labels, self.sum, self.counts.copy(), self.exemplars.copy())
+
+
+Child = TypeVar("Child", bound=Count | Distribution)
+
+
+class Family(Generic[Child]):
+    """All children of one metric. `collector` is how aioprometheus sees them."""
+
+    def __init__(
+        self,
+        metric: Metric,
+        new: Callable[[], Child],
+        collector: Counter | Gauge | Histogram,
+        limit: "Limit",
+    ) -> None:
+        self.metric = metric
+        self._new = new
+        self._collector = collector
+        self._limit = limit
+        self._children: dict[Labels, Child] = {}
+
+    def child(self, *labels: str) -> Child:
+        """The child with these label values, in the metric's order; the overflow child if there is no room."""
+        found = self._children.get(labels)
+        return found if found is not None else self._take(tuple(map(_clean, labels)))
+
+    def samples(self) -> list[Sample]:
+        """Every child's value now."""
+        return [child.sample(labels) for labels, child in self._children.items()]
+
+    def _take(self, labels: Labels) -> Child:
+        if len(labels) != len(self.metric.labels):
+            raise ValueError(f"{self.metric.name} has the labels {self.metric.labels}")
+        overflow = (OTHER,) * len(labels)
+        if labels not in self._children and labels != overflow and len(self._children) >= self._limit.series:
+            self._limit.exceeded(self.metric)
+            labels = overflow
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._new()
+            self._collector.values[dict(zip(self.metric.labels, labels, strict=True))] = child
+        return child
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many label sets a metric may have, and who is told when one more was wanted."""
+
+    series: int
+    exceeded: Callable[[Metric], None]
+
+
+def counts(metric: Metric, registry: Registry, limit: Limit) -> Family[Count]:
+    """The family of a counter, a gauge or an info, its collector in `registry`."""
+    kind = _Counter if metric.kind is Kind.COUNTER else _Gauge
+    collector = kind(metric.name, metric.about, registry=registry)
+    family = collector.family = Family(metric, Count, collector, limit)
+    return family
+
+
+def distributions(metric: Metric, registry: Registry, limit: Limit) -> Family[Distribution]:
+    """The family of a histogram, its collector in `registry`."""
+    bounds = tuple(float(bound) for bound in metric.buckets)
+    collector = _Histogram(metric.name, metric.about, registry=registry, buckets=bounds)
+    family = collector.family = Family(metric, lambda: Distribution(bounds), collector, limit)
+    return family
+
+
+class _Counts:
+    """aioprometheus's own ways to read and write lead to the kept children."""
+
+    family: Family[Count]
+
+    def get_value(self, labels: LabelsType) -> int | float:
+        return cast(int | float, self.values[labels].value)  # type: ignore[attr-defined]
+
+    def set_value(self, labels: LabelsType, value: int | float) -> None:
+        _child(self.family, labels).value = value
+
+
+class _Counter(_Counts, Counter):  # type: ignore[misc]
+    pass
+
+
+class _Gauge(_Counts, Gauge):  # type: ignore[misc]
+    pass
+
+
+class _Histogram(Histogram):
+    family: Family[Distribution]
+
+    def add(self, labels: LabelsType, value: int | float) -> None:  # type: ignore[override]
+        _child(self.family, labels).observe(value)
+
+    observe = add  # type: ignore[assignment]
+
+
+def _child(family: Family[Child], labels: LabelsType) -> Child:
+    return family.child(*(str(labels[name]) for name in family.metric.labels))
+
+
+def _clean(value: str) -> str:
+    """`value` as text that UTF-8 can carry."""
+    return value.encode("utf-8", "replace").decode("utf-8")
