@@ -1,0 +1,263 @@
+"""Which fields may cross the gateway, each way (RFC 9110, section 7.6).
+
+Rule 1: a field that is not named here crosses byte for byte, in order, as often as it came.
+Rule 2: what belongs to one connection, to the client's identity or to the provider's host stays on its side.
+Rule 3: fields the gateway adds come after the client's were sifted, so that no `Connection` field can name them away.
+
+Fields are raw: `(name, value)` as received. Names of ours are given in any case and compared without regard to it.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+from urllib.parse import unquote_plus
+
+Field = tuple[bytes, bytes]
+Fields = Sequence[Field]
+
+FRAMING: Final = frozenset({b"content-length"})
+"""Left out of a response whose length is not known, or not the upstream's."""
+
+REPRESENTATION: Final = FRAMING | {
+    b"content-type",
+    b"content-encoding",
+    b"content-md5",
+    b"content-digest",
+    b"repr-digest",
+    b"digest",
+    b"etag",
+    b"last-modified",
+    b"accept-ranges",
+    b"content-range",
+}
+"""Left out of a response whose body the gateway wrote anew: they describe the body that was."""
+
+# RFC 9110, section 7.6.1; HTTP2-Settings: RFC 7540, section 3.2.1. The fields of a WebSocket handshake mean nothing
+# without `Upgrade`, and OpenAI's realtime clients put a key into one of them.
+_HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
+)
+_HOP_BY_HOP_PREFIXES: Final = (b"proxy-", b"sec-websocket-")
+
+_CREDENTIALS: Final = frozenset(
+    {
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"x-goog-api-key",
+        b"ocp-apim-subscription-key",
+        b"x-auth-token",
+        b"x-access-token",
+        b"cookie",
+        b"cookie2",
+    }
+)
+_WHO_THE_CLIENT_IS: Final = frozenset(
+    {b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip"}
+)
+_SET_ANEW: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"baggage"})
+
+_NOT_UPSTREAM: Final = _HOP_BY_HOP | _CREDENTIALS | _WHO_THE_CLIENT_IS | _SET_ANEW | {b"x-stream-mode"}
+_NOT_UPSTREAM_PREFIXES: Final = (*_HOP_BY_HOP_PREFIXES, b"x-forwarded-", b"x-gateway-")
+
+# A browser believes these of the host that answers, which is ours. They would send it to the provider's HTTP/3
+# endpoint, pin certificates or TLS, wipe storage, widen service workers, or report its failures to the provider.
+_OF_THE_PROVIDERS_HOST: Final = frozenset(
+    {
+        b"alt-svc",
+        b"strict-transport-security",
+        b"expect-ct",
+        b"public-key-pins",
+        b"public-key-pins-report-only",
+        b"clear-site-data",
+        b"origin-agent-cluster",
+        b"service-worker-allowed",
+        b"accept-ch",
+        b"critical-ch",
+        b"nel",
+        b"report-to",
+        b"reporting-endpoints",
+        b"set-cookie",
+        b"set-cookie2",
+    }
+)
+# Who may read an answer across origins is this gateway's decision; `X-Accel-Redirect` and `X-Sendfile` would make
+# the web server in front of it serve its own files.
+_NOT_TO_CLIENT: Final = _HOP_BY_HOP | _OF_THE_PROVIDERS_HOST | {b"x-sendfile"}
+_NOT_TO_CLIENT_PREFIXES: Final = (*_HOP_BY_HOP_PREFIXES, b"access-control-", b"x-accel-", b"x-gateway-")
+
+# Asks a web server in front not to collect the response before passing it on.
+_UNBUFFERED: Final[Field] = (b"X-Accel-Buffering", b"no")
+_STREAM_TYPES: Final = (b"text/event-stream", b"application/x-ndjson")
+
+# Shorter values, such as the `EMPTY` of local servers, protect nothing and stand in innocent fields.
+_LEAST_SECRET: Final = 6
+
+
+def to_upstream(
+    fields: Fields,
+    *,
+    host: bytes,
+    credential: Field | None = None,
+    defaults: Fields = (),
+    via: bytes,
+    trace: Fields = (),
+    instead: Fields = (),
+) -> list[Field]:
+    """The fields of the request to a provider, `Host` first; framing is left to the transport.
+
+    `via` is a whole member, such as `1.1 gateway`. `defaults` go along where the client sent no such field; `instead`
+    takes the place of whatever the client sent, such as `Accept-Encoding: identity` for a body that is translated.
+    """
+    sent, names = _sifted(fields, _UPSTREAM)
+    added = list(instead)
+    if credential is not None:
+        added.append(credential)
+    replaced = {name.lower() for name, _ in added} - _NOT_UPSTREAM
+    if replaced.intersection(names):
+        sent = [field for field, name in zip(sent, names, strict=True) if name not in replaced]
+    for field in defaults:
+        if field[0].lower() not in names:
+            added.append(field)
+    return [(b"Host", host), *sent, *added, (b"Via", via), *trace]
+
+
+def to_client(fields: Fields, *, key: bytes = b"", without: Collection[bytes] = ()) -> list[Field]:
+    """The fields of the response to a client.
+
+    `key` is the provider's: a field that holds it is left out. `without` are further names, in lower case, to leave
+    out: nothing for a body relayed as it came (its `Content-Length` then stays), `REPRESENTATION` for one written
+    anew. A body without a length, or an event stream, is marked as not to be buffered.
+    """
+    kept, names = _sifted(fields, _CLIENT)
+    streamed = b"content-length" in without or b"content-length" not in names or _is_event_stream(kept, names)
+    if without:
+        kept = [field for field, name in zip(kept, names, strict=True) if name not in without]
+    if len(key) >= _LEAST_SECRET and key in b"\n".join([value for _, value in kept]):
+        kept = [field for field in kept if key not in field[1]]
+    if streamed:
+        kept.append(_UNBUFFERED)
+    return kept
+
+
+def passed_here_before(fields: Iterable[Field], pseudonym: bytes) -> bool:
+    """Whether a `Via` field names this gateway as an earlier stop (RFC 9110, section 7.6.3)."""
+    wanted = pseudonym.lower()
+    for name, value in fields:
+        if len(name) == 3 and name.lower() == b"via":
+            for member in value.lower().split(b","):
+                words = member.split(None, 2)
+                if len(words) > 1 and words[1] == wanted:
+                    return True
+    return False
+
+
+def client_keys(fields: Iterable[Field]) -> list[bytes]:
+    """The values that may be a gateway key, in the order in which they are to be tried, none twice."""
+    found: list[tuple[int, bytes]] = []
+    for name, value in fields:
+        if len(name) in _KEY_FIELD_LENGTHS:
+            rank = _KEY_FIELDS.get(name.lower())
+            if rank is not None:
+                found.append((rank, _bearer_token(value) if rank == _BEARER else value.strip()))
+    found.sort(key=lambda candidate: candidate[0])
+    return list(dict.fromkeys(candidate for _, candidate in found if candidate))
+
+
+_KEY_FIELDS: Final = {b"x-api-key": 0, b"authorization": 1, b"api-key": 2, b"x-goog-api-key": 3}
+_KEY_FIELD_LENGTHS: Final = frozenset(map(len, _KEY_FIELDS))
+_BEARER: Final = _KEY_FIELDS[b"authorization"]
+
+
+def _bearer_token(value: bytes) -> bytes:
+    scheme, _, token = value.strip().partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def key_in_query(query: str) -> bool:
+    """Whether a raw query has a parameter that is a key by its name, however the name is spelled."""
+    if not query:
+        return False
+    for parameter in query.split("&"):
+        name = parameter.partition("=")[0]
+        if "%" in name or "+" in name:
+            name = unquote_plus(name).strip()
+        if name.lower().replace("_", "-") in _KEY_PARAMETERS:
+            return True
+    return False
+
+
+_KEY_PARAMETERS: Final = frozenset(
+    {
+        "key",
+        "apikey",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "access-token",
+        "auth-token",
+        "authorization",
+        "bearer",
+        "subscription-key",
+        "ocp-apim-subscription-key",
+    }
+)
+
+
+class _Sieve:
+    """Which names one side does not get. Remembers its verdicts: a client sends the same names again and again."""
+
+    __slots__ = ("_names", "_prefixes", "verdicts")
+
+    # Bounds what names made up by a client can hold in memory.
+    _most_verdicts = 2048
+    _longest_name = 64
+
+    def __init__(self, names: Collection[bytes], prefixes: tuple[bytes, ...]) -> None:
+        self._names = names
+        self._prefixes = prefixes
+        self.verdicts: dict[bytes, bytes] = {}
+
+    def verdict(self, name: bytes) -> bytes:
+        """The name in lower case, or nothing if it is held back."""
+        lower = name.lower()
+        passing = b"" if lower in self._names or lower.startswith(self._prefixes) else lower
+        if len(name) <= self._longest_name:
+            if len(self.verdicts) >= self._most_verdicts:
+                self.verdicts.clear()
+            self.verdicts[name] = passing
+        return passing
+
+
+_UPSTREAM: Final = _Sieve(_NOT_UPSTREAM, _NOT_UPSTREAM_PREFIXES)
+_CLIENT: Final = _Sieve(_NOT_TO_CLIENT, _NOT_TO_CLIENT_PREFIXES)
+
+
+def _sifted(fields: Fields, sieve: _Sieve) -> tuple[list[Field], list[bytes]]:
+    """The fields that pass `sieve` and are not named by a `Connection` field, and their names in lower case."""
+    known = sieve.verdicts.get
+    kept: list[Field] = []
+    names: list[bytes] = []
+    held_back: set[bytes] = set()
+    for field in fields:
+        name = field[0]
+        passing = known(name)
+        if passing is None:
+            passing = sieve.verdict(name)
+        if passing:
+            kept.append(field)
+            names.append(passing)
+        elif len(name) == 10 and name.lower() == b"connection" and field[1] not in _USUAL_CONNECTION:
+            held_back.update(map(bytes.strip, field[1].lower().split(b",")))
+    if held_back.isdisjoint(names):
+        return kept, names
+    pairs = [(field, name) for field, name in zip(kept, names, strict=True) if name not in held_back]
+    return [field for field, _ in pairs], [name for _, name in pairs]
+
+
+_USUAL_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
+
+
+def _is_event_stream(fields: Fields, names: Sequence[bytes]) -> bool:
+    if b"content-type" not in names:
+        return False
+    return fields[names.index(b"content-type")][1].lower().startswith(_STREAM_TYPES)
