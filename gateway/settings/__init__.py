@@ -93,13 +93,12 @@ class Settings:
             timeouts=_timeouts(reader),
             log=_log(reader),
             tickets=_tickets(reader),
-            pool_size=reader.integer(
-                "GATEWAY_POOL_SIZE", 1000, "Connections to one provider, per worker; further calls wait", least=1
-            ),
+            pool_size=_pool_size(reader),
         )
 
 
 def _server(reader: Reader) -> Server:
+    reader.chapter("Serving")
     return Server(
         host=reader.text("GATEWAY_HOST", "127.0.0.1", "Address to listen on"),
         port=reader.integer("GATEWAY_PORT", 8080, "Port to listen on", least=1, most=65535),
@@ -113,6 +112,7 @@ def _server(reader: Reader) -> Server:
 
 
 def _limits(reader: Reader) -> Limits:
+    reader.chapter("Limits")
     defaults = Limits()
     body = reader.optional_integer(
         "GATEWAY_MAX_BODY_BYTES",
@@ -140,6 +140,7 @@ def _limits(reader: Reader) -> Limits:
 
 
 def _timeouts(reader: Reader) -> Timeouts:
+    reader.chapter("Waiting for providers")
     return Timeouts(
         connect=reader.seconds("GATEWAY_CONNECT_TIMEOUT", 5, "Seconds to connect to a provider"),
         first_byte=reader.seconds("GATEWAY_FIRST_BYTE_TIMEOUT", 600, "Seconds until a provider begins to answer"),
@@ -148,6 +149,7 @@ def _timeouts(reader: Reader) -> Timeouts:
 
 
 def _log(reader: Reader) -> Log:
+    reader.chapter("Log")
     return Log(
         level=reader.choice(
             "GATEWAY_LOG_LEVEL", "info", ("debug", "info", "warning", "error"), "Least level that is logged"
@@ -160,7 +162,14 @@ def _log(reader: Reader) -> Log:
 
 
 def _tickets(reader: Reader) -> Tickets:
+    reader.chapter("Browser tickets")
     return Tickets(
         secret=reader.secret("GATEWAY_TICKET_SECRET", "Signs browser tickets; not set: a new one at each start"),
         seconds=reader.seconds("GATEWAY_TICKET_SECONDS", 30, "Seconds a browser ticket is valid"),
     )
+
+
+def _pool_size(reader: Reader) -> int:
+    reader.chapter("Limits")
+    about = "Connections to one provider, per worker; further calls wait"
+    return reader.integer("GATEWAY_POOL_SIZE", 1000, about, least=1)

@@ -6,13 +6,13 @@ Rule 2: a variable that is set but empty counts as not set, so that a compose fi
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from yarl import URL
 
-Default = TypeVar("Default")
+LONGEST_SECONDS = 365 * 24 * 3600
+MOST_DIGITS = 18
 
 
 class Secret:
@@ -46,12 +46,16 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A name the gateway reads; `default` as text, "" if there is none. Files stand in for secrets as NAME_FILE."""
+    """A name the gateway reads; `default` as text, "" if there is none. Files stand in for secrets as NAME_FILE.
+
+    `<NAME>` inside a name stands for whatever the operator puts there.
+    """
 
     name: str
     about: str
     default: str = ""
     secret: bool = False
+    chapter: str = ""
 
 
 class Reader:
@@ -63,6 +67,15 @@ class Reader:
         self.values: dict[str, str] = {}  # as resolved, secrets as ***, for `check`
         self.problems: list[str] = []
         self._asked: set[str] = set()
+        self._chapter = ""
+
+    def chapter(self, title: str) -> None:
+        """What is asked for from here on stands below `title` in the documents."""
+        self._chapter = title
+
+    def is_set(self, name: str) -> bool:
+        """Whether the environment gives `name` a value of its own, directly or by a file."""
+        return name in self._environ or f"{name}_FILE" in self._environ
 
     def finish(self) -> None:
         """Raise one SettingsError if anything was wrong."""
@@ -112,33 +125,28 @@ class Reader:
         if raw is None:
             return default
         digits = raw.replace("_", "")
-        if digits.isascii() and digits.isdigit() and int(digits) >= least and (most is None or int(digits) <= most):
-            return int(digits)
+        if digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS:
+            value = int(digits)
+            if value >= least and (most is None or value <= most):
+                return value
         self.problem(name, f"must be a whole number, at least {least}" + (f", at most {most}" if most else ""))
         return default
 
     def optional_integer(self, name: str, about: str, *, least: int = 0) -> int | None:
+        self._raw(Variable(name, about), name)
         value = self.integer(name, -1, about, least=least)
-        self.variables[name] = Variable(name, about)
-        self.values.setdefault(name, "")
-        if value == -1:
-            self.values[name] = ""
-            return None
-        return value
+        return None if value == -1 else value
 
     def seconds(self, name: str, default: float, about: str, *, as_name: str = "", zero: bool = False) -> float:
         """A duration in seconds, above 0 (or from 0 on, where `zero` has a meaning)."""
         raw = self._raw(Variable(as_name or name, about, f"{default:g}"), name)
-        if raw is None:
-            return default
-        try:
-            value = float(raw)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value) and (value > 0 or (zero and value == 0)):
-            return value
-        self.problem(name, f"must be a number of seconds{', 0 or more' if zero else ' above 0'}")
-        return default
+        value = None if raw is None else self._seconds(name, raw, zero)
+        return default if value is None else value
+
+    def optional_seconds(self, name: str, about: str, *, as_name: str = "") -> float | None:
+        """A duration in seconds above 0, None if not set."""
+        raw = self._raw(Variable(as_name or name, about), name)
+        return None if raw is None else self._seconds(name, raw, zero=False)
 
     def ratio(self, name: str, default: float, about: str) -> float:
         raw = self._raw(Variable(name, about, f"{default:g}"), name)
@@ -185,6 +193,16 @@ class Reader:
             return None
         return self._file(name, path)
 
+    def _seconds(self, name: str, raw: str, zero: bool) -> float | None:
+        try:
+            value = float(raw)
+        except ValueError:
+            value = math.nan
+        if 0 < value <= LONGEST_SECONDS or (zero and value == 0):
+            return value
+        self.problem(name, f"must be a number of seconds, {'0 or more' if zero else 'above 0'} and at most a year")
+        return None
+
     def _file(self, name: str, path: str) -> Secret | None:
         try:
             text = Path(path).read_text(encoding="utf-8")
@@ -200,7 +218,8 @@ class Reader:
         return Secret(text)
 
     def _raw(self, variable: Variable, name: str) -> str | None:
-        self.variables.setdefault(variable.name, variable)
+        if variable.name not in self.variables:
+            self.variables[variable.name] = replace(variable, chapter=self._chapter)
         self._asked.add(name)
         raw = self._environ.get(name)
         if raw is not None:

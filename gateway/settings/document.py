@@ -1,0 +1,55 @@
+"""The settings as people read them: `.env.example` and the table in the README, from the variables that are read."""
+
+from collections.abc import Iterable
+from textwrap import wrap
+
+from gateway.settings.reader import Variable
+
+WIDTH = 100
+
+PREAMBLE = """\
+# Every setting of the gateway. Copy this file to `.env` and uncomment what you need: KEY=value, quotes allowed,
+# nothing inside a value is expanded. A variable of the environment wins over this file; one that is empty counts
+# as not set. What can hold a secret can be read from a file instead: NAME_FILE=/path/to/file.
+"""
+
+
+def as_env(variables: Iterable[Variable]) -> str:
+    """A `.env` in which each variable is a comment that shows its default."""
+    parts = [PREAMBLE]
+    for chapter, members in _chapters(variables).items():
+        parts.append(f"\n# ---- {chapter}\n")
+        parts.extend(_env_lines(variable) for variable in members)
+    return "".join(parts)
+
+
+def as_markdown(variables: Iterable[Variable]) -> str:
+    """A table for each chapter."""
+    parts = []
+    for chapter, members in _chapters(variables).items():
+        rows = "".join(_row(variable) for variable in members)
+        parts.append(f"**{chapter}**\n\n| Variable | Default | What it is for |\n|---|---|---|\n{rows}")
+    return "\n".join(parts)
+
+
+def _chapters(variables: Iterable[Variable]) -> dict[str, list[Variable]]:
+    chapters: dict[str, list[Variable]] = {}
+    for variable in variables:
+        chapters.setdefault(variable.chapter, []).append(variable)
+    return chapters
+
+
+def _env_lines(variable: Variable) -> str:
+    about = "".join(f"# {line}\n" for line in wrap(f"{variable.about}.", WIDTH))
+    file = f"# {variable.name}_FILE=\n" if variable.secret else ""
+    return f"{about}# {variable.name}={variable.default}\n{file}"
+
+
+def _row(variable: Variable) -> str:
+    name = f"`{variable.name}`" + (f", `{variable.name}_FILE`" if variable.secret else "")
+    default = f"`{variable.default}`" if variable.default else ""
+    return f"| {name} | {default} | {_cell(variable.about)} |\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,59 @@
+"""The sections of the settings, read from an environment."""
+
+import pytest
+
+from gateway.settings import MIB, Reader, Settings, SettingsError
+
+
+def read(**environ: str) -> Settings:
+    reader = Reader(environ)
+    settings = Settings.read(reader)
+    reader.finish()
+    return settings
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    assert read() == Settings()
+    assert (read().server.host, read().server.port) == ("127.0.0.1", 8080)
+
+
+def test_each_fixed_name_is_read() -> None:
+    settings = read(
+        GATEWAY_HOST="0.0.0.0",
+        GATEWAY_PORT="9000",
+        GATEWAY_WORKERS="2",
+        GATEWAY_CONNECT_TIMEOUT="1.5",
+        GATEWAY_FIRST_BYTE_TIMEOUT="20",
+        GATEWAY_IDLE_TIMEOUT="30",
+        GATEWAY_LOG_LEVEL="debug",
+    )
+    assert (settings.server.host, settings.server.port, settings.server.workers) == ("0.0.0.0", 9000, 2)
+    assert (settings.timeouts.connect, settings.timeouts.first_byte, settings.timeouts.idle) == (1.5, 20, 30)
+    assert settings.log.level == "debug"
+
+
+@pytest.mark.parametrize(
+    ("environ", "body", "upload"),
+    [
+        ({}, 32 * MIB, 1024 * MIB),
+        ({"GATEWAY_MAX_BODY_BYTES": "1000"}, 1000, 1000),
+        ({"GATEWAY_MAX_UPLOAD_BYTES": "5000"}, 32 * MIB, 5000),
+        ({"GATEWAY_MAX_BODY_BYTES": "1000", "GATEWAY_MAX_UPLOAD_BYTES": "5000"}, 1000, 5000),
+    ],
+)
+def test_one_limit_on_bodies_holds_for_uploads_unless_they_have_their_own(
+    environ: dict[str, str], body: int, upload: int
+) -> None:
+    limits = read(**environ).limits
+    assert (limits.max_body_bytes, limits.max_upload_bytes) == (body, upload)
+
+
+def test_all_sections_tell_their_problems_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(GATEWAY_PORT="0", GATEWAY_IDLE_TIMEOUT="never", GATEWAY_LOG_LEVEL="loud", GATEWAY_MAX_BODY_BYTES="none")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "GATEWAY_PORT",
+        "GATEWAY_MAX_BODY_BYTES",
+        "GATEWAY_IDLE_TIMEOUT",
+        "GATEWAY_LOG_LEVEL",
+    ]
