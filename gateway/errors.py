@@ -58,6 +58,22 @@ class MalformedRequest(InvalidRequest):
     code, title = "malformed_request", "Malformed HTTP request"
 
 
+class TargetTooLong(MalformedRequest):
+    status, title = 414, "Request target too long"
+
+
+class HeadTooLarge(MalformedRequest):
+    status, title = 431, "Request head too large"
+
+
+class MethodNotImplemented(MalformedRequest):
+    status, title = 501, "Method not implemented"
+
+
+class VersionNotSupported(MalformedRequest):
+    status, title = 505, "HTTP version not supported"
+
+
 class Unauthenticated(GatewayError):
     status, type, code, title = 401, "invalid_request_error", "invalid_api_key", "No valid gateway key"
     fault, retryable = Fault.CALLER, False

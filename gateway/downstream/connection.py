@@ -1,0 +1,349 @@
+"""A client's connection, from its socket to the application's handler, and what aiohttp leaves open in between.
+
+Rule 1: one request in is one unambiguous request out. Whatever could be read in two ways is refused and the connection
+closed. A request after which the next one could not be told apart for certain (chunked, whose trailers the parser
+would add to the next head; an upgrade, after which it loses bytes; HTTP/1.0) is the last one of its connection.
+Rule 2: a malformed request leaves one line, through `on_malformed`, and one small answer. Neither quotes the client.
+Rule 3: nothing is awaited from a client without a bound; `watch.py` looks after that.
+
+This file and `runner.py`, `relayed.py`, `watch.py` lean on names that aiohttp does not promise; `test_connection.py`
+lists them.
+"""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from aiohttp import hdrs, web
+from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+
+from gateway.downstream import request_head
+from gateway.downstream.relayed import RelayedResponse
+from gateway.downstream.request_head import Objection
+from gateway.errors import GatewayError, InternalFault
+
+if TYPE_CHECKING:
+    from gateway.downstream.runner import GuardedServer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionBounds:
+    """How much, and for how many seconds, a client may ask of a connection. `max_target_bytes` and `max_field_bytes`
+    must differ: by them the parser's one error for both is told apart."""
+
+    head_timeout: float = 15.0  # a whole request head, from its first byte; a new connection's first byte
+    keepalive_timeout: float = 75.0  # between two requests
+    body_timeout: float = 30.0  # without a byte, while a handler waits for one; and a slow body's head start
+    min_body_rate: float = 500.0  # bytes that earn a body one more second of waiting
+    linger: float = 5.0  # for the client to take an answer, and what it still sends meanwhile is dropped
+    linger_bytes: int = 64 * 2**20
+    max_head_bytes: int = 64 * 2**10
+    max_target_bytes: int = 8 * 2**10
+    max_field_bytes: int = 16 * 2**10
+    max_fields: int = 128
+    max_pipelined: int = 2  # requests that wait, parsed, behind the one being answered
+    max_connections: int = 10_000  # more, up to twice as many, are answered 503; yet more are dropped
+
+    def __post_init__(self) -> None:
+        if self.max_target_bytes == self.max_field_bytes:
+            raise ValueError("max_target_bytes and max_field_bytes must differ")
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A request that never became one: who sent it, why it was refused. Safe to log: no byte of it is in here."""
+
+    peer: str
+    status: int
+    code: str
+    reason: str
+
+
+RefusalBody = Callable[[GatewayError], bytes]
+
+
+def openai_shape(error: GatewayError) -> bytes:
+    """The body of a refusal in the words most clients know: which route it was for is not known yet."""
+    said = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return orjson.dumps({"error": said})
+
+
+class GuardedRequest(web.Request):
+    """A request whose connection goes on only if nothing of the request is left in it."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the response may promise another request on this connection."""
+        return self._payload.is_eof() and not self._message.should_close and not self._protocol._close
+
+
+class InvitedBody(StreamReader):
+    """The body of a client that waits for `100 Continue`. It gets that when somebody first waits for the body.
+
+    Not before, as aiohttp does: a refusal is to go out without it (RFC 9110, section 10.1.1).
+    """
+
+    __slots__ = ()
+
+    async def _wait(self, func_name: str) -> None:
+        self.__class__ = StreamReader  # type: ignore[assignment]
+        connection = self._protocol
+        if isinstance(connection, GuardedConnection):
+            connection.invite()
+        await self._wait(func_name)
+
+
+class GuardedConnection(RequestHandler):
+    """aiohttp's side of a connection, with the rules above."""
+
+    __slots__ = ("_bounds", "_deaf", "_head_bytes", "_inbound", "_last", "_left_to_drop", "_lingering", "_server")
+
+    def __init__(self, server: "GuardedServer", *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(server, loop=loop, **kwargs)
+        bounds = server.bounds
+        self._parser = HttpRequestParser(
+            self,
+            loop,
+            self._read_bufsize,
+            max_line_size=bounds.max_target_bytes,
+            max_field_size=bounds.max_field_bytes,
+            max_headers=bounds.max_fields,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=bounds.max_pipelined,
+        )
+        self._max_msg_queue_size = bounds.max_pipelined
+        self._msg_queue_resume_size = bounds.max_pipelined // 2
+        self._bounds = bounds
+        self._server = server
+        self._inbound: StreamReader = EMPTY_PAYLOAD  # the body that the parser is in, or was in last
+        self._head_bytes = 0  # of a head that is not complete yet
+        self._last = False  # no request is served after the one the parser is in
+        self._deaf = False  # nothing that arrives is parsed
+        self._lingering: asyncio.Future[None] | None = None
+        self._left_to_drop = bounds.linger_bytes
+
+    # What the watch sees
+
+    @property
+    def lingering(self) -> bool:
+        """The last answer is out, and the client is given time to take it."""
+        return self._lingering is not None
+
+    @property
+    def silent(self) -> bool:
+        """Nothing has ever come."""
+        return self._request_count == 0 and self._head_bytes == 0 and not self._deaf
+
+    @property
+    def awaits_head(self) -> bool:
+        """Part of a request head is here, and there is nothing else to do."""
+        return self._head_bytes > 0 and self._waiter is not None and not self._waiter.done()
+
+    @property
+    def awaited_body(self) -> StreamReader | None:
+        """The body that somebody is waiting for."""
+        body = self._inbound
+        return None if body.is_eof() or body._waiter is None else body
+
+    # What arrives
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.opened(self, cast(asyncio.Transport, transport))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.closed(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            self._drop(data)
+            return
+        if self._force_close or self._parser is None:
+            return
+        try:
+            messages, _, _ = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self.refuse(request_head.objection_of_parser(error, self._bounds.max_target_bytes))
+            return
+        if messages:
+            self._accept(messages, len(data))
+        elif data and self._inbound.is_eof():
+            self._head_grew(len(data))
+
+    def _accept(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], size: int) -> None:
+        for message, payload in messages:
+            if self._last or self._close:
+                self._deaf = True
+                break
+            if self._objects(message, size):
+                break
+            if hdrs.EXPECT in message.headers:
+                message = self._invited(message, payload)
+            if message.should_close or message.chunked or message.upgrade or message.version is not HttpVersion11:
+                self._last = True
+                message = message._replace(should_close=True, upgrade=False)
+            self._inbound = payload
+            self._enqueue(message, payload)
+        self._head_bytes = 0
+        if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
+            self._pause_reading_for_buffer()
+
+    def _objects(self, message: RawRequestMessage, size: int) -> bool:
+        objection = request_head.objection_to(message)
+        if objection is None and self._head_bytes + size > self._bounds.max_head_bytes:
+            objection = request_head.objection_to_size(message, self._bounds.max_head_bytes)
+        if objection is not None:
+            self.refuse(objection)
+        return objection is not None
+
+    def _invited(self, message: RawRequestMessage, payload: StreamReader) -> RawRequestMessage:
+        if message.version is HttpVersion11 and not payload.is_eof():
+            payload.__class__ = InvitedBody
+        return request_head.without_expectation(message)
+
+    def _enqueue(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
+        self._request_count += 1
+        self._messages.append((message, payload))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _head_grew(self, size: int) -> None:
+        self._deaf = self._last
+        self._head_bytes += size
+        if self._head_bytes > self._bounds.max_head_bytes and not self._deaf:
+            self.refuse(request_head.HEAD_TOO_LARGE)
+
+    def _drop(self, data: bytes) -> None:
+        if self._lingering is None:
+            if data:
+                self._pause_reading_for_buffer()
+            return
+        self._left_to_drop -= len(data)
+        if self._left_to_drop < 0 and self.transport is not None:
+            self.transport.abort()
+
+    def _pause_transport_reading(self) -> None:
+        super()._pause_transport_reading()
+        self._server.paused.add(self)
+
+    def _resume_transport_reading(self) -> None:
+        super()._resume_transport_reading()
+        self._server.paused.discard(self)
+
+    def close(self) -> None:
+        """Serve no further request. An idle connection ends now: a request on it would never be answered."""
+        idle = self._waiter is not None and not self._waiter.done()
+        super().close()
+        if idle and self.transport is not None:
+            self.transport.close()
+
+    def invite(self) -> None:
+        """Tell the client to send the body of the current request, unless an answer has begun."""
+        request = self._current_request
+        if request is not None and request.writer.output_size == 0 and self.transport is not None:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def refuse(self, objection: Objection) -> None:
+        """Read nothing more. A request whose body is broken hears of it and answers; else a refusal does, in turn."""
+        self._deaf = True
+        error = objection.raised()
+        peer = self.peername[0] if isinstance(self.peername, tuple) else "local"
+        self._server.on_malformed(Malformed(peer, error.status, error.code, objection.reason))
+        if self._inbound.is_eof():
+            self._enqueue(_ErrInfo(error.status, error, objection.reason), EMPTY_PAYLOAD)
+        else:
+            self._inbound.set_exception(error)
+
+    # What is answered
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of the response, and hear the client out if it is still talking."""
+        request._finish()
+        try:
+            await resp.prepare(request)
+            await resp.write_eof()
+        except ConnectionError:
+            return resp, True
+        except Exception as exc:
+            resp = self.handle_error(request, 500, exc)
+            await resp.prepare(request)
+            await resp.write_eof()
+        unread = self._deaf or not request._payload.is_eof()
+        if not unread or (self._messages and resp.keep_alive):
+            return resp, False
+        await self._linger()
+        return resp, True
+
+    async def _linger(self) -> None:
+        """Let the client take its answer: to close on bytes that were never read would reset the connection.
+
+        RFC 9112, section 9.6: end our side, then read and drop until the client ends its own, or the bounds are met.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._deaf = True
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._lingering = self._loop.create_future()
+        self._reading_paused = False
+        self._resume_reading_for_buffer()
+        await self._lingering  # until the connection is lost, which cancels it
+
+    def _refusal(self, error: GatewayError) -> web.StreamResponse:
+        fields = {"Content-Type": "application/json", "x-gateway-error": error.code}
+        if not error.retryable:
+            fields["x-should-retry"] = "false"
+        if error.retry_after is not None:
+            fields["Retry-After"] = str(error.retry_after)
+        raw = [(name.encode(), value.encode()) for name, value in (fields | error.headers).items()]
+        response = RelayedResponse(error.status, None, raw, body=self._server.refusal_body(error))
+        response.force_close()
+        return response
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def refuse(_: web.BaseRequest) -> web.StreamResponse:
+            return self._refusal(err_info.exc if isinstance(err_info.exc, GatewayError) else InternalFault())
+
+        return refuse
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what a handler raised, or break off if it had begun to answer; log what nobody foresaw."""
+        if not isinstance(exc, GatewayError):
+            logger.exception("a handler failed", exc_info=exc or True)
+        if request.writer.output_size > 0:
+            self._break_off(request)
+            raise ConnectionError("The response had begun")
+        return self._refusal(exc if isinstance(exc, GatewayError) else InternalFault())
+
+    def _break_off(self, request: web.BaseRequest) -> None:
+        """End the response that has begun so that it cannot be taken for a whole one.
+
+        An HTTP/1.0 client takes any clean end for the end of the body: it gets a reset.
+        """
+        if self.transport is None:
+            return
+        if request.version is not HttpVersion11:
+            reset = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        self.transport.close()

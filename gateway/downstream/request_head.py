@@ -1,0 +1,126 @@
+"""What the head of a request must look like before anything is done for it.
+
+aiohttp's parser refuses most of what is ambiguous; here stands what it lets through. An objection is chosen from a
+closed list, so that nothing the client sent can get into a log line or a response by way of an error message.
+"""
+
+import re
+from dataclasses import dataclass
+
+from aiohttp import hdrs
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.errors import (
+    ExpectationFailed,
+    GatewayError,
+    HeadTooLarge,
+    MalformedRequest,
+    MethodNotImplemented,
+    Overloaded,
+    PayloadTooLarge,
+    RequestTimeout,
+    TargetTooLong,
+    VersionNotSupported,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a request is not served: which failure it is, and a few words that hold nothing of the client's."""
+
+    error: type[GatewayError]
+    reason: str
+
+    def raised(self) -> GatewayError:
+        """The failure as the caller is told about it."""
+        return self.error(f"{self.error.title}: {self.reason}.", retry_after=1 if self.error is Overloaded else None)
+
+
+TOO_MANY_CONNECTIONS = Objection(Overloaded, "too many connections")
+HEAD_TIMEOUT = Objection(RequestTimeout, "head timeout")
+BODY_TIMEOUT = Objection(RequestTimeout, "body timeout")
+HEAD_TOO_LARGE = Objection(HeadTooLarge, "too many bytes")
+
+_TOO_MANY_FIELDS = Objection(HeadTooLarge, "too many fields")
+_FIELD_TOO_LONG = Objection(HeadTooLarge, "a field is too long")
+_TARGET_TOO_LONG = Objection(TargetTooLong, "the request line is too long")
+_VERSION = Objection(VersionNotSupported, "neither HTTP/1.0 nor HTTP/1.1")
+_METHOD = Objection(MethodNotImplemented, "not a method of this server")
+_TARGET = Objection(MalformedRequest, "the target is not a path")
+_HOST = Objection(MalformedRequest, "the Host field names no host")
+_CODING = Objection(MalformedRequest, "the Transfer-Encoding is not `chunked`")
+_CODING_IN_1_0 = Objection(MalformedRequest, "HTTP/1.0 has no Transfer-Encoding")
+_LENGTH = Objection(PayloadTooLarge, "the Content-Length is beyond any body")
+_EXPECTATION = Objection(ExpectationFailed, "only `100-continue` can be expected")
+
+# CONNECT and SOURCE would turn the connection into a tunnel; a provider that answered TRACE would show its key.
+_NOT_IMPLEMENTED = frozenset({"CONNECT", "TRACE", "SOURCE", "PRI"})
+# Origin-form alone (RFC 9112, section 3.2.1), and no fragment.
+_is_path = re.compile(r"/[!\"$-~]*").fullmatch
+# uri-host [ ":" port ] (RFC 3986, section 3.2.2)
+_is_host = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?").fullmatch
+_MAX_LENGTH_DIGITS = 18  # the parser takes 2^64-1 for "no body"
+
+
+def objection_to(message: RawRequestMessage) -> Objection | None:
+    """What is wrong with a head that the parser let through, if anything is."""
+    fields = message.headers
+    if message.version is not HttpVersion11:
+        if message.version != HttpVersion10:
+            return _VERSION
+        if hdrs.TRANSFER_ENCODING in fields:
+            return _CODING_IN_1_0
+    if message.method in _NOT_IMPLEMENTED:
+        return _METHOD
+    if not _is_path(message.path):
+        return _TARGET
+    if not _is_host(fields.get(hdrs.HOST, "none")):
+        return _HOST
+    # An empty Transfer-Encoding has no body for the parser, and may well have one for whoever is next.
+    if hdrs.TRANSFER_ENCODING in fields and fields[hdrs.TRANSFER_ENCODING].lower() != "chunked":
+        return _CODING
+    if len(fields.get(hdrs.CONTENT_LENGTH, "")) > _MAX_LENGTH_DIGITS:
+        return _LENGTH
+    # HTTP/1.0 knows no expectations (RFC 9110, section 10.1.1).
+    if hdrs.EXPECT in fields and message.version is HttpVersion11:
+        met = all(value.lower() == "100-continue" for value in fields.getall(hdrs.EXPECT))
+        return None if met else _EXPECTATION
+    return None
+
+
+def objection_to_size(message: RawRequestMessage, max_bytes: int) -> Objection | None:
+    """Whether a head that may have been too large was."""
+    size = len(message.path) + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
+    return HEAD_TOO_LARGE if size > max_bytes else None
+
+
+def objection_of_parser(error: HttpProcessingError, max_line: int) -> Objection:
+    """What the parser held against a request, without the bytes it quotes."""
+    if isinstance(error, LineTooLong):
+        return _TARGET_TOO_LONG if error.args[1] == max_line else _FIELD_TOO_LONG
+    words = error.message.removeprefix("Bad status line:\n  ").partition(":\n")[0]
+    if words in _KNOWN:
+        return _KNOWN[words]
+    if isinstance(error, InvalidURLError):
+        return _TARGET
+    return Objection(MalformedRequest, words if _is_plain(words) else "not HTTP")
+
+
+_KNOWN = {
+    "Too many headers received": _TOO_MANY_FIELDS,
+    "Invalid HTTP version": _VERSION,
+    "Pause on PRI/Upgrade": _VERSION,
+    "Data after `Connection: close`": Objection(MalformedRequest, "more after a last request"),
+}
+# llhttp's own fixed phrases are words; whatever quotes the client has quotes, brackets or backslashes in it.
+_is_plain = re.compile(r"[A-Z][A-Za-z0-9 /`'.-]{2,79}").fullmatch
+
+
+def without_expectation(message: RawRequestMessage) -> RawRequestMessage:
+    """The same head, the Expect field gone: it is between the client and this server."""
+    fields = CIMultiDict(message.headers)
+    fields.popall(hdrs.EXPECT)
+    raw = tuple(pair for pair in message.raw_headers if pair[0].lower() != b"expect")
+    return message._replace(headers=CIMultiDictProxy(fields), raw_headers=raw)
