@@ -1,0 +1,191 @@
+"""Where spans go, which requests get them, and what they may show of what was said.
+
+The names are those that Phoenix and OpenInference use themselves; their libraries never see the environment.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import unquote
+
+from yarl import URL
+
+from gateway.settings.reader import Reader, Secret
+
+TRACES_PATH = "/v1/traces"
+PROJECT_PREFIX = "GATEWAY_PROJECT_"
+PROJECT_SUFFIX = "_PHOENIX_PROJECT"
+MIB = 1 << 20
+
+
+class Capture(StrEnum):
+    """What spans show of prompts and answers: nothing, all, or a digest that tells equal texts from others."""
+
+    OFF = "off"
+    ON = "on"
+    HASHED = "hashed"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The OPENINFERENCE_HIDE_* switches, each a field of the same name."""
+
+    inputs: bool = False
+    outputs: bool = False
+    input_messages: bool = False
+    output_messages: bool = False
+    input_text: bool = False
+    output_text: bool = False
+    input_images: bool = False
+    llm_invocation_parameters: bool = False
+    llm_tools: bool = False
+    prompts: bool = False
+    choices: bool = False
+    embeddings_text: bool = False
+    embeddings_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSettings:
+    """`limit` is in characters, for each attribute."""
+
+    capture: Capture = Capture.OFF
+    limit: int = 32_768
+    hidden: Hidden = field(default_factory=Hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """`endpoint` is the full URL that spans are posted to, None for no tracing. `fields` are sent along, in lower case.
+
+    `projects` maps a gateway project, as it is written in a variable's name, to its Phoenix project. `queue_bytes`
+    bounds what waits for Phoenix.
+    """
+
+    endpoint: URL | None = None
+    project: str = "default"
+    projects: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Secret] = field(default_factory=dict)
+    service: str = "llm-gateway"
+    sample_ratio: float = 1.0
+    export_timeout: float = 2.0
+    queue_bytes: int = 32 * MIB
+    content: ContentSettings = field(default_factory=ContentSettings)
+
+    def phoenix_project(self, project: str | None) -> str:
+        """The Phoenix project of a gateway project's traces; None stands for provider routes."""
+        return self.project if project is None else self.projects.get(_in_variable(project), self.project)
+
+
+def read_tracing(reader: Reader) -> TracingSettings:
+    """Everything about tracing; problems stay with the reader."""
+    reader.chapter("Tracing")
+    return TracingSettings(
+        endpoint=_endpoint(reader),
+        project=_project(reader),
+        projects=_projects(reader),
+        fields=_fields(reader),
+        service=reader.text("OTEL_SERVICE_NAME", "llm-gateway", "What spans call this service"),
+        sample_ratio=reader.ratio(
+            "GATEWAY_TRACE_SAMPLE_RATIO", 1, "Share of the traces beginning here that is recorded; clients' own stand"
+        ),
+        export_timeout=reader.seconds("GATEWAY_TRACE_EXPORT_TIMEOUT", 2, "Seconds Phoenix gets to take spans"),
+        queue_bytes=reader.integer(
+            "GATEWAY_TRACE_QUEUE_BYTES",
+            32 * MIB,
+            "Spans that wait for Phoenix, per worker; more are dropped",
+            least=MIB,
+        ),
+        content=_content(reader),
+    )
+
+
+def _endpoint(reader: Reader) -> URL | None:
+    url = reader.url(
+        "PHOENIX_COLLECTOR_ENDPOINT", "Phoenix's address, such as http://phoenix:6006; not set: no tracing"
+    )
+    if url is None:
+        return None
+    path = url.raw_path.rstrip("/")
+    return url.with_path(path if path.endswith(TRACES_PATH) else path + TRACES_PATH, encoded=True)
+
+
+def _project(reader: Reader) -> str:
+    alias = reader.text("PHOENIX_PROJECT_NAME", "default", "Phoenix project of provider routes")
+    return reader.text("PHOENIX_PROJECT", "", "The same, and wins over PHOENIX_PROJECT_NAME") or alias
+
+
+def _projects(reader: Reader) -> Mapping[str, str]:
+    return {
+        name: reader.text(
+            f"{PROJECT_PREFIX}{name}{PROJECT_SUFFIX}",
+            "",
+            "Phoenix project of this project's traces; not set: PHOENIX_PROJECT_NAME",
+            as_name=f"{PROJECT_PREFIX}<NAME>{PROJECT_SUFFIX}",
+        )
+        for name in sorted(reader.named(PROJECT_PREFIX, (PROJECT_SUFFIX,)))
+    }
+
+
+def _in_variable(project: str) -> str:
+    return re.sub("[^A-Z0-9]", "_", project.upper())
+
+
+def _fields(reader: Reader) -> Mapping[str, Secret]:
+    fields: dict[str, Secret] = {}
+    listed = reader.secret("PHOENIX_CLIENT_HEADERS", "Header fields for Phoenix: name=value,... URL-encoded")
+    key = reader.secret("PHOENIX_API_KEY", "Phoenix's API key")
+    for pair in (listed.reveal() if listed else "").split(","):
+        name, assigned, value = (unquote(part).strip() for part in pair.partition("="))
+        if assigned and _FIELD_NAME(name) and _FIELD_VALUE(value):
+            fields[name.lower()] = Secret(value)
+        elif pair.strip():
+            reader.problem("PHOENIX_CLIENT_HEADERS", "must be name=value pairs apart by commas, values URL-encoded")
+    if key and not _FIELD_VALUE(key.reveal()):
+        reader.problem("PHOENIX_API_KEY", "must be printable ASCII")
+    elif key:
+        fields["authorization"] = Secret(f"Bearer {key.reveal()}")
+    return fields
+
+
+def _content(reader: Reader) -> ContentSettings:
+    return ContentSettings(
+        capture=Capture(
+            reader.choice(
+                "GATEWAY_TRACE_CONTENT",
+                Capture.OFF.value,
+                list(Capture),
+                "Prompts and answers in spans: off, on, hashed",
+            )
+        ),
+        limit=reader.integer(
+            "GATEWAY_TRACE_CONTENT_LIMIT", 32_768, "Characters of a prompt or answer in one attribute", least=1
+        ),
+        hidden=_hidden(reader),
+    )
+
+
+def _hidden(reader: Reader) -> Hidden:
+    def hidden(name: str, about: str) -> bool:
+        return reader.flag(f"OPENINFERENCE_HIDE_{name}", False, f"Hide {about} from spans")
+
+    return Hidden(
+        inputs=hidden("INPUTS", "everything that goes to a model"),
+        outputs=hidden("OUTPUTS", "everything that a model answers"),
+        input_messages=hidden("INPUT_MESSAGES", "all messages to a model"),
+        output_messages=hidden("OUTPUT_MESSAGES", "all messages of a model"),
+        input_text=hidden("INPUT_TEXT", "the text of messages to a model"),
+        output_text=hidden("OUTPUT_TEXT", "the text of messages of a model"),
+        input_images=hidden("INPUT_IMAGES", "images in messages to a model"),
+        llm_invocation_parameters=hidden("LLM_INVOCATION_PARAMETERS", "temperature, max_tokens and the like"),
+        llm_tools=hidden("LLM_TOOLS", "the tools offered to a model"),
+        prompts=hidden("PROMPTS", "the prompts of legacy completions"),
+        choices=hidden("CHOICES", "the answers of legacy completions"),
+        embeddings_text=hidden("EMBEDDINGS_TEXT", "texts that are embedded"),
+        embeddings_vectors=hidden("EMBEDDINGS_VECTORS", "the vectors of embeddings"),
+    )
+
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_FIELD_VALUE = re.compile(r"[ -~]*").fullmatch
