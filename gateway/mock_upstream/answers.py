@@ -119,7 +119,9 @@ class Answer:
 
 def answer(question: Question, behaviour: Behaviour) -> Answer:
     """The answer to `question`, as long as `behaviour` wants it."""
-    calls = [Call(tool.name, words(json.dumps(sample(tool.schema)))) for tool in _called(question)]
+    calls = [
+        Call(tool.name, words(json.dumps(sample({"type": "object", **tool.schema})))) for tool in _called(question)
+    ]
     said, finish, stopped_by = _nothing_said() if calls else _said(question, behaviour)
     return Answer(question.model, said, calls, finish, stopped_by, question.input_tokens, question.cached_tokens)
 

@@ -43,19 +43,6 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def list_models(request: web.Request) -> web.StreamResponse:
-    behaviour, _ = await begin(request)
-    data = [_model(name) for name in MODELS]
-    document = {"data": data, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}
-    return await send_document(request, document, behaviour)
-
-
-async def one_model(request: web.Request) -> web.StreamResponse:
-    """Any model there may be: the mock answers for all of them."""
-    behaviour, name = await begin(request, request.match_info["id"])
-    return await send_document(request, _model(name), behaviour)
-
-
 async def count_tokens(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
     behaviour, model = await begin(request, required(body, "model", str))
@@ -179,6 +166,11 @@ def _model(name: str) -> Json:
     }
 
 
+def _models() -> Json:
+    data = [_model(name) for name in MODELS]
+    return {"data": data, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}
+
+
 def _head(request_id: str) -> dict[str, str]:
     return {
         "request-id": request_id,
@@ -194,5 +186,10 @@ def _head(request_id: str) -> dict[str, str]:
 
 # An API key comes in x-api-key, an OAuth token as a bearer; clients use either for keys.
 ANTHROPIC = Dialect(
-    name="anthropic", credentials={"x-api-key": "", "authorization": "Bearer "}, head=_head, error=error
+    name="anthropic",
+    credentials={"x-api-key": "", "authorization": "Bearer "},
+    head=_head,
+    error=error,
+    model=_model,
+    models=_models,
 )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.mock_upstream import anthropic, gemini, inspection, openai
 from gateway.mock_upstream.anthropic import ANTHROPIC
-from gateway.mock_upstream.asking import ATTEMPTS, BEHAVIOUR
+from gateway.mock_upstream.asking import ATTEMPTS, BEHAVIOUR, begin
 from gateway.mock_upstream.behaviour import Attempts, Behaviour
 from gateway.mock_upstream.dialect import Dialect, objection
 from gateway.mock_upstream.gemini import GEMINI
 from gateway.mock_upstream.journal import ARRIVAL, JOURNAL, Journal, keep_journal
 from gateway.mock_upstream.openai_dialect import OPENAI
 from gateway.mock_upstream.refusal import Refusal
+from gateway.mock_upstream.sending import send_document
 
 _OPEN_PATHS = ("/health", "/mock/")
+_GEMINI_VERB = re.compile(r"/v1/models/[^/]+:\w+$")
+_TELLTALES = {"anthropic-version": ANTHROPIC, "x-goog-api-client": GEMINI, "x-goog-api-key": GEMINI}
 
 
 def mock_app(behaviour: Behaviour | None = None, required_key: str | None = None) -> web.Application:
@@ -30,8 +35,8 @@ def mock_app(behaviour: Behaviour | None = None, required_key: str | None = None
     app[JOURNAL] = Journal()
     app.on_response_prepare.append(_write_head)
     app.add_routes([*openai.routes(), *anthropic.routes(), *gemini.routes(), *inspection.routes()])
-    app.router.add_get("/v1/models", list_models)
-    app.router.add_get("/v1/models/{id:.+}", one_model)
+    app.router.add_get("/{version:v1|v1beta}/models", list_models)
+    app.router.add_get("/{version:v1|v1beta}/models/{id:[^:]+}", one_model)
     return app
 
 
@@ -44,8 +49,6 @@ async def speak_dialect(request: web.Request, handler: Handler) -> web.StreamRes
         return _refused(request, refusal)
     except web.HTTPException as error:
         return _refused(request, Refusal(error.status, f"{error.reason}: {request.method} {request.path}"))
-    except web.RequestPayloadError:
-        return _refused(request, Refusal(400, "The body could not be read."))
 
 
 def check_key(required_key: str | None) -> Middleware:
@@ -63,23 +66,23 @@ def check_key(required_key: str | None) -> Middleware:
 
 
 async def list_models(request: web.Request) -> web.StreamResponse:
-    """One path, two APIs: the client's version field tells which."""
-    if _dialect(request) is ANTHROPIC:
-        return await anthropic.list_models(request)
-    return await openai.list_models(request)
+    behaviour, _ = await begin(request)
+    return await send_document(request, _dialect(request).models(), behaviour)
 
 
 async def one_model(request: web.Request) -> web.StreamResponse:
-    if _dialect(request) is ANTHROPIC:
-        return await anthropic.one_model(request)
-    return await openai.one_model(request)
+    behaviour, name = await begin(request, request.match_info["id"])
+    return await send_document(request, _dialect(request).model(name), behaviour)
 
 
 def _dialect(request: web.Request) -> Dialect:
-    if request.path.startswith("/v1beta/"):
+    """The API that was called. `/v1/models` is everybody's: there a field that only one of the SDKs sends tells."""
+    if request.path.startswith("/v1beta/") or _GEMINI_VERB.match(request.path):
         return GEMINI
-    if "anthropic-version" in request.headers or request.path.startswith("/v1/messages"):
+    if request.path.startswith("/v1/messages"):
         return ANTHROPIC
+    if request.path.startswith("/v1/models"):
+        return next((dialect for name, dialect in _TELLTALES.items() if name in request.headers), OPENAI)
     return OPENAI
 
 

@@ -19,6 +19,10 @@ class Dialect:
     """The fields of every answer, from the request's id."""
     error: Callable[[int, str, str], Json]
     """An error's body, from the status, a message and the request's id."""
+    model: Callable[[str], Json]
+    """What is told of the model of that name; the mock has every model there may be."""
+    models: Callable[[], Json]
+    """The list of models."""
 
 
 CREDENTIAL_FIELDS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})

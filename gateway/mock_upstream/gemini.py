@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from gateway.mock_upstream.answers import Answer, Choice, Finish, Json, Question, Tool, texts, tokens
 from gateway.mock_upstream.asking import begin, reply_to
-from gateway.mock_upstream.body import member, objects, read_json, said_last, strings, whole_number
+from gateway.mock_upstream.body import objects, read_json, said_last, strings, whole_number
 from gateway.mock_upstream.dialect import Dialect
 from gateway.mock_upstream.embeddings import dimensions, vector
 from gateway.mock_upstream.refusal import Refusal
@@ -36,26 +38,14 @@ _STATUSES = {
 
 
 def routes() -> list[web.RouteDef]:
+    model = "/{version:v1|v1beta}/models/{model:[^:/]+}"
     return [
-        web.get("/v1beta/models", list_models),
-        web.get("/v1beta/models/{model:[^:]+}", one_model),
-        web.post("/v1beta/models/{model:[^:]+}:generateContent", generate),
-        web.post("/v1beta/models/{model:[^:]+}:streamGenerateContent", generate_stream),
-        web.post("/v1beta/models/{model:[^:]+}:countTokens", count_tokens),
-        web.post("/v1beta/models/{model:[^:]+}:embedContent", embed),
-        web.post("/v1beta/models/{model:[^:]+}:batchEmbedContents", embed_batch),
+        web.post(f"{model}:generateContent", generate),
+        web.post(f"{model}:streamGenerateContent", generate_stream),
+        web.post(f"{model}:countTokens", count_tokens),
+        web.post(f"{model}:embedContent", embed),
+        web.post(f"{model}:batchEmbedContents", embed_batch),
     ]
-
-
-async def list_models(request: web.Request) -> web.StreamResponse:
-    behaviour, _ = await begin(request)
-    return await send_document(request, {"models": [_model(name) for name in MODELS]}, behaviour)
-
-
-async def one_model(request: web.Request) -> web.StreamResponse:
-    """Any model there may be: the mock answers for all of them."""
-    behaviour, name = await begin(request, request.match_info["model"])
-    return await send_document(request, _model(name), behaviour)
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
@@ -72,7 +62,7 @@ async def generate_stream(request: web.Request) -> web.StreamResponse:
 async def count_tokens(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
     behaviour, model = await begin(request, request.match_info["model"])
-    count = ask(member(body, "generateContentRequest") or body, model).input_tokens
+    count = ask(_object(body, "generateContentRequest") or body, model).input_tokens
     details = [{"modality": "TEXT", "tokenCount": count}]
     return await send_document(request, {"totalTokens": count, "promptTokensDetails": details}, behaviour)
 
@@ -94,18 +84,18 @@ def ask(body: Json, model: str) -> Question:
     """The question in a `generateContent`."""
     contents = _contents(body)
     last = said_last(contents, "model")
-    settings = member(body, "generationConfig")
-    calling = member(member(body, "toolConfig"), "functionCallingConfig")
-    allowed = strings(calling.get("allowedFunctionNames"))
-    functions = [one for tool in objects(body.get("tools")) for one in objects(tool.get("functionDeclarations"))]
-    tools = [Tool(str(one.get("name")), _parameters(one)) for one in functions]
+    settings = _object(body, "generationConfig")
+    calling = _object(_object(body, "toolConfig"), "functionCallingConfig")
+    allowed = strings(_value(calling, "allowedFunctionNames"))
+    functions = [one for tool in objects(body.get("tools")) for one in objects(_value(tool, "functionDeclarations"))]
+    tools = [Tool(str(one.get("name")), _schema(one, "parameters", "parametersJsonSchema")) for one in functions]
     return Question(
         model=model,
         text=" ".join(texts(last)),
         from_tool=any("functionResponse" in part for part in objects(last.get("parts"))),
-        input_tokens=tokens(body.get("systemInstruction"), *contents),
-        max_tokens=whole_number(settings.get("maxOutputTokens")),
-        stop=strings(settings.get("stopSequences")),
+        input_tokens=tokens(_value(body, "systemInstruction"), *contents),
+        max_tokens=whole_number(_value(settings, "maxOutputTokens")),
+        stop=strings(_value(settings, "stopSequences")),
         tools=[tool for tool in tools if not allowed or tool.name in allowed],
         choice=_CHOICES.get(str(calling.get("mode")), Choice.AUTO),
         form=_form(settings),
@@ -182,20 +172,31 @@ def _contents(body: Json) -> list[Json]:
     return objects(contents)
 
 
-def _parameters(function: Json) -> Json:
-    return member(function, "parameters") or member(function, "parametersJsonSchema")
+def _value(body: Json, name: str) -> Any:
+    """A member under its name in camel case or, as this API takes it too, in snake case."""
+    return body.get(name, body.get(re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)))
+
+
+def _object(body: Json, name: str) -> Json:
+    value = _value(body, name)
+    return value if isinstance(value, dict) else {}
+
+
+def _schema(body: Json, *names: str) -> Json:
+    """The schema under one of two names: Gemini's own kind, or JSON Schema."""
+    return next((schema for name in names if (schema := _object(body, name))), {})
 
 
 def _form(settings: Json) -> Json | None:
     """The schema of a JSON answer; None for text."""
-    if settings.get("responseMimeType") != "application/json":
+    if _value(settings, "responseMimeType") != "application/json":
         return None
-    return member(settings, "responseSchema") or member(settings, "responseJsonSchema")
+    return _schema(settings, "responseSchema", "responseJsonSchema")
 
 
 def _embedding(body: Json) -> Json:
     text = " ".join(texts(body.get("content")))
-    return {"values": vector(text, dimensions(body.get("outputDimensionality")))}
+    return {"values": vector(text, dimensions(_value(body, "outputDimensionality")))}
 
 
 def _model(name: str) -> Json:
@@ -215,4 +216,6 @@ GEMINI = Dialect(
     credentials={"x-goog-api-key": ""},
     head=lambda request_id: {"server-timing": "gfet4t7; dur=1"},
     error=lambda status, message, _: error(status, message),
+    model=_model,
+    models=lambda: {"models": [_model(name) for name in MODELS]},
 )

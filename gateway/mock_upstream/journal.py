@@ -98,6 +98,8 @@ async def keep_journal(request: web.Request, handler: Handler) -> web.StreamResp
     try:
         response = await handler(request)
         arrival.status = response.status
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            arrival.sent = len(response.body)
         return response
     except asyncio.CancelledError:
         arrival.left = True

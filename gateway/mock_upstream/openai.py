@@ -19,8 +19,6 @@ from gateway.mock_upstream.openai_chat import ChatReply, CompletionReply, ask_ch
 from gateway.mock_upstream.refusal import Refusal
 from gateway.mock_upstream.sending import send_bytes, send_document
 
-MODELS = ("mock-model", "mock-model-mini", "mock-embedding")
-_CREATED = 1_735_689_600
 _FILE_PIECE = bytes(range(256)) * 256
 
 
@@ -33,17 +31,6 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/audio/transcriptions", transcription),
         web.get("/v1/files/{id}/content", file_content),
     ]
-
-
-async def list_models(request: web.Request) -> web.StreamResponse:
-    behaviour, _ = await begin(request)
-    return await send_document(request, {"object": "list", "data": [_model(name) for name in MODELS]}, behaviour)
-
-
-async def one_model(request: web.Request) -> web.StreamResponse:
-    """Any model there may be: the mock answers for all of them."""
-    behaviour, name = await begin(request, request.match_info["id"])
-    return await send_document(request, _model(name), behaviour)
 
 
 async def embeddings(request: web.Request) -> web.StreamResponse:
@@ -88,10 +75,6 @@ async def file_content(request: web.Request) -> web.StreamResponse:
     return await send_bytes(request, "application/octet-stream", _FILE_PIECE, int(size[1]), behaviour)
 
 
-def _model(name: str) -> Json:
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "mock"}
-
-
 def _inputs(body: Json) -> list[str]:
     """The texts to embed; lists of token numbers are texts of numbers."""
     given = body.get("input")
@@ -102,7 +85,7 @@ def _inputs(body: Json) -> list[str]:
             return [" ".join(map(str, given))]
         case [list(), *_]:
             return [" ".join(map(str, numbers)) for numbers in given if isinstance(numbers, list)]
-        case [*_]:
+        case [_, *_]:
             return list(texts(given))
     raise Refusal(400, "'input' is required and must be a JSON string or array.")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from gateway.mock_upstream.answers import Json
 from gateway.mock_upstream.dialect import Dialect
 
+MODELS = ("mock-model", "mock-model-mini", "mock-embedding")
+_CREATED = 1_735_689_600
 _INVALID = "invalid_request_error"
 _TYPE_AND_CODE: dict[int, tuple[str, str | None]] = {
     400: (_INVALID, None),
@@ -27,6 +29,10 @@ def error(status: int, message: str) -> Json:
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
+def _model(name: str) -> Json:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "mock"}
+
+
 def _head(request_id: str) -> dict[str, str]:
     return {
         "x-request-id": request_id,
@@ -46,4 +52,6 @@ OPENAI = Dialect(
     credentials={"authorization": "Bearer "},
     head=_head,
     error=lambda status, message, _: error(status, message),
+    model=_model,
+    models=lambda: {"object": "list", "data": [_model(name) for name in MODELS]},
 )

@@ -78,7 +78,6 @@ async def send_document(request: web.Request, document: object, behaviour: Behav
     body = orjson.dumps(document)
     if _document_fault(behaviour) is not None:
         return await send_bytes(request, "application/json", body, len(body), behaviour)
-    request[ARRIVAL].sent = len(body)
     return web.Response(body=body, content_type="application/json")
 
 
