@@ -10,15 +10,17 @@ def overhead_ns(exchange: Exchange, ended: int) -> int:
     last call was spent in back-pressure. While a call is open the time is the upstream's: waiting for its pool, its
     head or its next chunk, or for a slow client, which holds the upstream back. Never below 0.
     """
-    outside = ended - exchange.started - exchange.waited_for_body_ns
-    last = exchange.started
-    for call in sorted(exchange.calls, key=_start) if len(exchange.calls) > 1 else exchange.calls:
+    started = last = exchange.started
+    outside = ended - started - exchange.waited_for_body_ns
+    calls = exchange.calls
+    for call in sorted(calls, key=_start) if len(calls) > 1 else calls:
         end = ended if call.ended is None else call.ended
         if end > last:
-            outside -= end - max(call.started, last)
+            outside -= end - (call.started if call.started > last else last)
             last = end
-    tail = ended - last
-    return max(0, outside - min(tail, exchange.waited_for_client_ns))
+    if exchange.waited_for_client_ns:
+        outside -= min(ended - last, exchange.waited_for_client_ns)
+    return outside if outside > 0 else 0
 
 
 def _start(call: UpstreamCall) -> int:

@@ -3,20 +3,21 @@
 Whoever counts often asks a `Family` for its child once and keeps it; counting is then an addition to an attribute.
 The collectors are aioprometheus's, in a Registry of our own; they read and write the same children.
 
-Rule 1: a family has no more label sets than its limit. One more goes to its overflow child, whose every label is `_other`.
+Rule 1: a family has no more label sets than its limit. One more goes to its overflow child, whose every label is
+`_other`.
 Rule 2: a child has one writer thread; without that, additions could be lost.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from aioprometheus.collectors import Counter, Gauge, Histogram, Registry
 from aioprometheus.mypy_types import LabelsType
 
-from gateway.telemetry.metric_table import OTHER, Kind, Metric
+from gateway.telemetry.metric_table import OTHER, OVERFLOWS, Kind, Metric
 
 Trace = tuple[str, float]  # trace id, Unix time
 Exemplar = tuple[float, Trace]  # the value observed, and where
@@ -59,15 +60,20 @@ class Distribution:
         self.sum = 0.0
         self.exemplars: list[Exemplar | None] = []
 
-    def observe(self, value: float, trace: Trace | None = None, times: int = 1) -> None:
-        """`value` was seen, `times` times; `trace` is told as the latest example of its bucket."""
+    def observe(self, value: float, trace: Trace | None = None) -> None:
+        """`value` was seen; `trace` is told as the latest example of its bucket."""
         index = bisect_left(self.bounds, value)
-        self.counts[index] += times
-        self.sum += value * times
+        self.counts[index] += 1
+        self.sum += value
         if trace is not None:
             if not self.exemplars:
                 self.exemplars = [None] * len(self.counts)
             self.exemplars[index] = (value, trace)
+
+    def observe_each(self, value: float, times: int) -> None:
+        """`value` was seen that many times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
     @property
     def observations(self) -> int:
@@ -136,16 +142,55 @@ class Limit:
     exceeded: Callable[[Metric], None]
 
 
-def counts(metric: Metric, registry: Registry, limit: Limit) -> Family[Count]:
-    """The family of a counter, a gauge or an info, its collector in `registry`."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a metric's children were at one moment. To be walked through once."""
+
+    metric: Metric
+    samples: Iterable[Sample]
+
+
+class Families:
+    """The families of a whole table, and the Registry that holds their collectors."""
+
+    def __init__(self, table: Sequence[Metric], most: int) -> None:
+        self.registry = Registry()
+        self._counts: dict[str, Family[Count]] = {}
+        self._distributions: dict[str, Family[Distribution]] = {}
+        for metric in table:
+            # The metric that counts overflows has one series a metric, and cannot overflow itself.
+            limit = Limit(len(table) if metric is OVERFLOWS else most, self._exceeded)
+            if metric.kind is Kind.HISTOGRAM:
+                self._distributions[metric.name] = _distributions(metric, self.registry, limit)
+            else:
+                self._counts[metric.name] = _counts(metric, self.registry, limit)
+
+    def count(self, metric: Metric, *labels: str) -> Count:
+        """The child of a counter, a gauge or an info."""
+        return self._counts[metric.name].child(*labels)
+
+    def distribution(self, metric: Metric, *labels: str) -> Distribution:
+        """The child of a histogram."""
+        return self._distributions[metric.name].child(*labels)
+
+    def figures(self) -> Iterator[Figures]:
+        """Each metric as it is when it is asked for."""
+        families: dict[str, Family[Any]] = {**self._counts, **self._distributions}
+        for name in self.registry.collectors:
+            yield Figures(families[name].metric, families[name].samples())
+
+    def _exceeded(self, metric: Metric) -> None:
+        self.count(OVERFLOWS, metric.name).add()
+
+
+def _counts(metric: Metric, registry: Registry, limit: Limit) -> Family[Count]:
     kind = _Counter if metric.kind is Kind.COUNTER else _Gauge
     collector = kind(metric.name, metric.about, registry=registry)
     family = collector.family = Family(metric, Count, collector, limit)
     return family
 
 
-def distributions(metric: Metric, registry: Registry, limit: Limit) -> Family[Distribution]:
-    """The family of a histogram, its collector in `registry`."""
+def _distributions(metric: Metric, registry: Registry, limit: Limit) -> Family[Distribution]:
     bounds = tuple(float(bound) for bound in metric.buckets)
     collector = _Histogram(metric.name, metric.about, registry=registry, buckets=bounds)
     family = collector.family = Family(metric, lambda: Distribution(bounds), collector, limit)

@@ -1,0 +1,146 @@
+"""All metrics of a process: what finished, what is open now, and what is read only when somebody asks.
+
+Rule 1: no globals; one Registry, made here from the table.
+Rule 2: other rooms get a handle (`counter`, `histogram`) or are asked at scrape time (`watch`); none of them imports
+a metrics library.
+"""
+
+import asyncio
+import gc
+import logging
+import platform
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from aioprometheus.collectors import Registry
+
+from gateway.telemetry import metric_table as table
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.finished import METHODS, FinishedExchanges
+from gateway.telemetry.metric_table import OTHER, TABLE, Kind, Metric
+from gateway.telemetry.process import Process
+from gateway.telemetry.series import Count, Distribution, Families, Figures
+
+MAX_SERIES = 500
+
+logger = logging.getLogger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections to one provider now, and calls that wait for one."""
+
+    provider: str
+    in_use: int
+    idle: int
+    waiting: int = 0
+
+
+class Metrics:
+    """`providers` are the configured ones with the models to be known by name, `projects` the mounted ones.
+
+    A metric has at most `max_series` label sets; further ones are counted together, every label `_other`.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Collection[str]],
+        projects: Collection[str] = (),
+        *,
+        version: str = "",
+        commit: str = "",
+        max_series: int = MAX_SERIES,
+    ) -> None:
+        self._families = families = Families(TABLE, max_series)
+        self.view = FinishedExchanges(families, providers, projects).view
+        self._active = {method: families.count(table.ACTIVE_REQUESTS, method) for method in METHODS}
+        self._active_other = families.count(table.ACTIVE_REQUESTS, "_OTHER")
+        self._calls_open = {provider: families.count(table.UPSTREAM_IN_FLIGHT, provider) for provider in providers}
+        self._readers: list[Callable[[], None]] = []
+        self._process = Process()
+        self._told: set[Callable[[], None]] = set()
+        for metric in TABLE:
+            self._start_at_zero(metric)
+        families.count(table.BUILD_INFO, version, commit, platform.python_version()).value = 1
+        families.count(table.WORKERS).value = 1
+
+    @property
+    def registry(self) -> Registry:
+        """aioprometheus's Registry, with a collector for each metric of the table."""
+        return self._families.registry
+
+    def exchange_opened(self, exchange: Exchange) -> None:
+        self._active.get(exchange.method, self._active_other).value += 1
+
+    def exchange_closed(self, exchange: Exchange) -> None:
+        self._active.get(exchange.method, self._active_other).value -= 1
+
+    def call_opened(self, provider: str) -> None:
+        self._in_flight(provider).value += 1
+
+    def call_closed(self, provider: str) -> None:
+        self._in_flight(provider).value -= 1
+
+    def counter(self, metric: Metric, *labels: str) -> Count:
+        """The count that others keep and `add` to; label values from closed sets only. Of gauges too."""
+        return self._families.count(metric, *labels)
+
+    def histogram(self, metric: Metric, *labels: str) -> Distribution:
+        """The distribution that others keep and let `observe`."""
+        return self._families.distribution(metric, *labels)
+
+    def watch(self, metric: Metric, labels: tuple[str, ...], read: Callable[[], int | float]) -> None:
+        """Let a counter or gauge be what `read` says whenever somebody asks. `read` must not block."""
+        count = self._families.count(metric, *labels)
+
+        def refresh() -> None:
+            count.value = read()
+
+        self._readers.append(refresh)
+
+    def watch_pools(self, read: Callable[[], Iterable[PoolUse]]) -> None:
+        """The same for connections to the providers."""
+        count = self._families.count
+
+        def refresh() -> None:
+            for pool in read():
+                count(table.POOL_CONNECTIONS, pool.provider, "in_use").value = pool.in_use
+                count(table.POOL_CONNECTIONS, pool.provider, "idle").value = pool.idle
+                count(table.POOL_WAITING, pool.provider).value = pool.waiting
+
+        self._readers.append(refresh)
+
+    async def refresh(self) -> None:
+        """Read what is not counted as it happens. To be awaited before `figures`."""
+        for reader in self._readers:
+            self._refresh(reader)
+        for generation, run in enumerate(gc.get_stats()):
+            self.counter(table.GC_COLLECTIONS, str(generation)).value = run["collections"]
+            self.counter(table.GC_COLLECTED, str(generation)).value = run["collected"]
+        # In a thread: to count twenty thousand descriptors takes an older kernel 50 ms.
+        for metric, value in (await asyncio.to_thread(self._process.read)).items():
+            self.counter(metric).value = value
+
+    def figures(self) -> Iterator[Figures]:
+        """Each metric as it is at the moment it is yielded."""
+        return self._families.figures()
+
+    def _in_flight(self, provider: str) -> Count:
+        found = self._calls_open.get(provider)
+        return self._families.count(table.UPSTREAM_IN_FLIGHT, OTHER) if found is None else found
+
+    def _refresh(self, reader: Callable[[], None]) -> None:
+        try:
+            reader()
+        except Exception:
+            self.counter(table.READ_FAILURES).add()
+            if reader not in self._told:
+                self._told.add(reader)
+                logger.exception("a figure could not be read; further failures of it are only counted")
+
+    def _start_at_zero(self, metric: Metric) -> None:
+        """A series that appears with its first event hides that event from `rate()`."""
+        if not metric.labels and metric.kind is Kind.HISTOGRAM:
+            self._families.distribution(metric)
+        elif not metric.labels and metric.kind is Kind.COUNTER:
+            self._families.count(metric)
