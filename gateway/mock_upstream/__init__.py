@@ -1,7 +1,8 @@
 """A mock upstream: one server that behaves like OpenAI, Anthropic and Gemini, well enough for their own SDKs.
 
     python -m gateway.mock_upstream --port 8081                     # by itself
-    async with serving(mock_app()) as url: ...                      # in a test, on a free port
+    async with serving(mock_app(DEMO)) as url: ...                  # embedded, on a free port, at a pace to watch
+    async with serving(mock_app()) as url: ...                      # in a test, as fast as it can
 
 What it says is derived from the request alone (see `answers.py`), tokens are words, and any credential will do unless
 `mock_app(required_key=...)` wants a certain one. OpenAI's base URL is `<url>/v1`, the other two's `<url>`.
@@ -41,8 +42,8 @@ that is worth anything):
 """
 
 from gateway.mock_upstream.app import mock_app
-from gateway.mock_upstream.behaviour import Behaviour
+from gateway.mock_upstream.behaviour import DEMO, Behaviour
 from gateway.mock_upstream.journal import JOURNAL, Arrival, Journal
 from gateway.mock_upstream.serving import serving
 
-__all__ = ["JOURNAL", "Arrival", "Behaviour", "Journal", "mock_app", "serving"]
+__all__ = ["DEMO", "JOURNAL", "Arrival", "Behaviour", "Journal", "mock_app", "serving"]

@@ -10,11 +10,10 @@ import sys
 import uvloop
 
 from gateway.mock_upstream.app import mock_app
-from gateway.mock_upstream.behaviour import Behaviour
+from gateway.mock_upstream.behaviour import DEMO, Behaviour
 from gateway.mock_upstream.serving import serving
 
 DEFAULT_PORT = 8081
-VISIBLE_PACE = 0.02
 
 
 def main() -> int:
@@ -32,12 +31,16 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.mock_upstream", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="0 for any free one (default: %(default)s)")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before an answer (default: %(default)s)")
-    parser.add_argument(
-        "--pace", type=float, default=VISIBLE_PACE, help="seconds between deltas (default: %(default)s)"
-    )
+    parser.add_argument("--pace", type=float, default=DEMO.pace, help="seconds between deltas (default: %(default)s)")
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not 0 <= int(text) <= 65_535:
+        raise ValueError(text)
+    return int(text)
 
 
 async def _serve(host: str, port: int, behaviour: Behaviour) -> None:
@@ -49,4 +52,5 @@ async def _serve(host: str, port: int, behaviour: Behaviour) -> None:
         await stop.wait()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

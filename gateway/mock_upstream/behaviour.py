@@ -58,6 +58,10 @@ class Behaviour:
         return replace(self, **{_field(name): _value(name, text) for name, text in directives})
 
 
+DEMO = Behaviour(pace=0.02)
+"""Slow enough to be watched."""
+
+
 class Attempts:
     """How often each key given with `times` was seen, for the keys seen last."""
 

@@ -47,6 +47,13 @@ async def test_it_tells_its_address_in_one_line_and_ends_cleanly_when_told_to() 
         assert await process.stderr.read() == b""
 
 
+async def test_a_port_that_cannot_be_is_told() -> None:
+    async with asyncio.timeout(15), started("--port", "65536") as process:
+        assert process.stderr is not None
+        assert await process.wait() == 2
+        assert "argument --port: invalid" in (await process.stderr.read()).decode()
+
+
 async def test_a_port_that_is_taken_is_told_in_one_line() -> None:
     port = unused_port()
     taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", port)
