@@ -191,7 +191,9 @@ class Exchange:
     project: str | None = None
     provider: str | None = None
     session: str | None = None  # whose conversation this is, from the client's header
+    ignored_headers: tuple[str, ...] = ()  # what the client said for traces and could not be read
     workflow_span_id: str | None = None
+    content: Content | None = None  # what a workflow was asked and answered, where capture is on
     stream_mode: str | None = None
     http_version: str = "1.1"
     scheme: str = "http"
