@@ -31,13 +31,13 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.mock_upstream", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="0 for any free one (default: %(default)s)")
+    parser.add_argument("--port", type=tcp_port, default=DEFAULT_PORT, help="0 for any free one (default: %(default)s)")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before an answer (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=DEMO.pace, help="seconds between deltas (default: %(default)s)")
     return parser.parse_args()
 
 
-def _port(text: str) -> int:
+def tcp_port(text: str) -> int:
     if not 0 <= int(text) <= 65_535:
         raise ValueError(text)
     return int(text)
