@@ -67,15 +67,25 @@ class TokenSeries:
 
 
 class FinishedExchanges:
-    """The view. `providers` are the configured ones with their models; other names count as `_other`."""
+    """The view. `providers` are the configured ones with their models; other names count as `_other`.
 
-    def __init__(self, families: Families, providers: Mapping[str, Collection[str]], projects: Collection[str]) -> None:
+    `gen_ai_names` tells their `gen_ai.provider.name` where it is not the configured name.
+    """
+
+    def __init__(
+        self,
+        families: Families,
+        providers: Mapping[str, Collection[str]],
+        projects: Collection[str],
+        gen_ai_names: Mapping[str, str],
+    ) -> None:
         self._count = families.count
         self._distribution = families.distribution
         self._methods = {method: method for method in METHODS}
         self._providers: dict[str | None, str] = {None: NONE, **{name: name for name in providers}}
         self._projects: dict[str | None, str] = {None: NONE, **{name: name for name in projects}}
         self._models = {provider: frozenset(models) for provider, models in providers.items()}
+        self._gen_ai_names = gen_ai_names
         self._exchanges: dict[ExchangeKind, ExchangeSeries] = {}
         self._calls: dict[CallKind, CallSeries] = {}
 
@@ -203,7 +213,7 @@ class FinishedExchanges:
         provider, model, operation, streamed, project, status, outcome, error, step = kind
         count, distribution = self._count, self._distribution
         cause, failed = failure_cause(status, error), _error_type(status, error)
-        gen_ai = (operation, provider, model)
+        gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
         series = CallSeries(
             calls=count(table.UPSTREAM_CALLS, provider, status_class(status), outcome),
             failure=count(table.UPSTREAM_FAILURES, provider, cause) if cause else None,
@@ -223,9 +233,10 @@ class FinishedExchanges:
 
     def _token_series(self, part: str, kind: CallKind) -> TokenSeries:
         provider, model, operation, _, project, *_ = kind
+        hosted_by = self._gen_ai_names.get(provider, provider)
         return TokenSeries(
             total=self._count(table.TOKENS, provider, model, project, part),
-            each=self._distribution(table.TOKEN_USAGE, operation or NONE, provider, model, part),
+            each=self._distribution(table.TOKEN_USAGE, operation or NONE, hosted_by, model, part),
         )
 
 

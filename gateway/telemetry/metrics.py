@@ -11,6 +11,7 @@ import logging
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from aioprometheus.collectors import Registry
 
@@ -39,7 +40,8 @@ class PoolUse:
 class Metrics:
     """`providers` are the configured ones with the models to be known by name, `projects` the mounted ones.
 
-    A metric has at most `max_series` label sets; further ones are counted together, every label `_other`.
+    `gen_ai_names` tells a provider's `gen_ai.provider.name` where that is not its configured name. A metric has at
+    most `max_series` label sets; further ones are counted together, every label `_other`.
     """
 
     def __init__(
@@ -47,12 +49,13 @@ class Metrics:
         providers: Mapping[str, Collection[str]],
         projects: Collection[str] = (),
         *,
+        gen_ai_names: Mapping[str, str] = MappingProxyType({}),
         version: str = "",
         commit: str = "",
         max_series: int = MAX_SERIES,
     ) -> None:
         self._families = families = Families(TABLE, max_series)
-        self.view = FinishedExchanges(families, providers, projects).view
+        self.view = FinishedExchanges(families, providers, projects, gen_ai_names).view
         self._active = {method: families.count(table.ACTIVE_REQUESTS, method) for method in METHODS}
         self._active_other = families.count(table.ACTIVE_REQUESTS, "_OTHER")
         self._calls_open = {provider: families.count(table.UPSTREAM_IN_FLIGHT, provider) for provider in providers}
