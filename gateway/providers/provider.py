@@ -110,11 +110,15 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Where and how a provider wants its key. `template` has one `{}`; `env` are the customary variables, in order."""
+    """Where and how a provider wants its key.
+
+    `template` has one `{}`; `env` are the customary variables, in order; without `required` it may do without.
+    """
 
     header: str
     template: str = "{}"
     env: tuple[str, ...] = ()
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""Declarations and settings -> the providers that are served.
+
+A known provider is on as soon as it has what it needs: its key, or a base URL of the operator's own. Any further one is
+made by giving it a base URL: GATEWAY_PROVIDER_MY_LLM_BASE_URL makes `my-llm`. A client's own variables, such as
+OPENAI_BASE_URL, are never read: they may well point at this gateway.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from yarl import URL
+
+from gateway.providers.declarations import CUSTOMS, KNOWN, OPENAI
+from gateway.providers.provider import Provider
+from gateway.settings import Reader, Secret, Timeouts
+
+__all__ = ["KNOWN", "configured_providers", "missing", "sources"]
+
+PREFIX = "GATEWAY_PROVIDER_"
+FAMILY = f"{PREFIX}<NAME>"
+TIMEOUTS = ("connect", "first_byte", "idle")
+SUFFIXES = (
+    "_BASE_URL",
+    "_API_KEY",
+    "_API_KEY_FILE",
+    "_DIALECT",
+    "_MODELS",
+    *(f"_{which.upper()}_TIMEOUT" for which in TIMEOUTS),
+)
+
+ABOUT_URL = (
+    "Base URL of a provider, without version. A name that is not built in makes a further provider: MY_LLM, my-llm"
+)
+ABOUT_KEY = "Key of a provider, before any other variable"
+ABOUT_DIALECT = f"{', '.join(sorted(CUSTOMS))}; not set: the provider's own, openai for further ones"
+ABOUT_MODELS = "Models that metrics tell by name, apart by commas; not set: a few well-known ones"
+UNSAFE_KEY = "must be visible ASCII characters without blanks, so that a header field can carry it"
+
+_ENV_NAME = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*")
+_VISIBLE = re.compile(r"[!-~]+")
+
+Found = TypeVar("Found")
+
+
+def configured_providers(reader: Reader, timeouts: Timeouts) -> tuple[Provider, ...]:
+    """The providers that are on, known ones first. `timeouts` hold where a provider has none of its own."""
+    known = [_configured(reader, declared, timeouts) for declared in KNOWN.values()]
+    further = [_configured(reader, declared, timeouts) for declared in _further(reader)]
+    return tuple(provider for provider in (*known, *further) if provider is not None)
+
+
+def sources(reader: Reader, provider: Provider) -> tuple[str, ...]:
+    """The variables that a provider's key and base URL come from."""
+    in_force = (next(filter(reader.is_set, names), "") for names in (_keys(provider), _urls(provider)))
+    return tuple(name for name in in_force if name)
+
+
+def missing(provider: Provider) -> tuple[str, ...]:
+    """The customary variables that a known provider which is off waits for."""
+    key = provider.credential.env[:1] if provider.credential is not None and provider.credential.required else ()
+    return key + provider.base_url_env[:1]
+
+
+def _configured(reader: Reader, declared: Provider, timeouts: Timeouts) -> Provider | None:
+    own = _own(declared)
+    reader.chapter("Built-in providers, each switched on by its variables")
+    customary_urls, customary_keys = _customary_urls(reader, declared), _customary_keys(reader, declared)
+    reader.chapter("Any provider")
+    own_url = reader.url(f"{own}_BASE_URL", ABOUT_URL, as_name=f"{FAMILY}_BASE_URL")
+    own_key = _key(reader, f"{own}_API_KEY", ABOUT_KEY, as_name=f"{FAMILY}_API_KEY")
+    base_url = _first((own_url, *customary_urls, declared.base_url))
+    key = _first((own_key, *customary_keys))
+    provider = replace(
+        _in_dialect(reader, declared),
+        base_url=base_url,
+        key=key,
+        models=_models(reader, declared),
+        timeouts=_timeouts(reader, own, timeouts),
+    )
+    if base_url is None:
+        if not reader.is_set(f"{own}_BASE_URL") and (own_key is not None or declared.name not in KNOWN):
+            reader.problem(f"{own}_BASE_URL", f"is needed, since there is none for {declared.name}")
+        return None
+    complete = key is not None or declared.credential is None or not declared.credential.required
+    return provider if complete or own_url is not None else None
+
+
+def _further(reader: Reader) -> Iterable[Provider]:
+    """A bare declaration for each name that is not known."""
+    known = {_own(provider).removeprefix(PREFIX) for provider in KNOWN.values()}
+    for name in sorted(reader.named(PREFIX, SUFFIXES) - known):
+        if _ENV_NAME.fullmatch(name):
+            credential = replace(OPENAI.credential, required=False)
+            yield Provider(name.lower().replace("_", "-"), None, OPENAI.dialect, credential)
+        else:
+            reader.problem(f"{PREFIX}{name}", "a provider's name must be A-Z and 0-9 here, in words apart by one _")
+
+
+def _customary_urls(reader: Reader, declared: Provider) -> list[URL | None]:
+    about = f"Base URL of {declared.name}, without version"
+    return [reader.url(name, about) for name in declared.base_url_env]
+
+
+def _customary_keys(reader: Reader, declared: Provider) -> list[Secret | None]:
+    keys, before = [], ""
+    for name in declared.credential.env if declared.credential is not None else ():
+        keys.append(_key(reader, name, f"Key of {declared.name}{before}"))
+        before = f", where {name} is not set"
+    return keys
+
+
+def _key(reader: Reader, name: str, about: str, *, as_name: str = "") -> Secret | None:
+    key = reader.secret(name, about, as_name=as_name)
+    if key is not None and not _VISIBLE.fullmatch(key.reveal()):
+        reader.problem(name, UNSAFE_KEY)
+        return None
+    return key
+
+
+def _in_dialect(reader: Reader, declared: Provider) -> Provider:
+    """The declaration, in another dialect if that is asked for: then with that dialect's customs."""
+    family = f"{FAMILY}_DIALECT"
+    asked = reader.choice(f"{_own(declared)}_DIALECT", "", CUSTOMS, ABOUT_DIALECT, as_name=family)
+    if not asked or asked == declared.dialect.name:
+        return declared
+    custom, credential = CUSTOMS[asked], declared.credential
+    if credential is not None:
+        credential = replace(credential, header=custom.credential.header, template=custom.credential.template)
+    return replace(declared, dialect=custom.dialect, credential=credential, default_headers=custom.default_headers)
+
+
+def _models(reader: Reader, declared: Provider) -> tuple[str, ...]:
+    return reader.names(f"{_own(declared)}_MODELS", (), ABOUT_MODELS, as_name=f"{FAMILY}_MODELS") or declared.models
+
+
+def _timeouts(reader: Reader, own: str, timeouts: Timeouts) -> Timeouts:
+    for which in TIMEOUTS:
+        suffix = f"_{which.upper()}_TIMEOUT"
+        about = f"The same as GATEWAY{suffix}, for one provider"
+        seconds = reader.optional_seconds(f"{own}{suffix}", about, as_name=f"{FAMILY}{suffix}")
+        if seconds is not None:
+            timeouts = replace(timeouts, **{which: seconds})
+    return timeouts
+
+
+def _keys(provider: Provider) -> tuple[str, ...]:
+    return (f"{_own(provider)}_API_KEY", *(provider.credential.env if provider.credential is not None else ()))
+
+
+def _urls(provider: Provider) -> tuple[str, ...]:
+    return (f"{_own(provider)}_BASE_URL", *provider.base_url_env)
+
+
+def _own(provider: Provider) -> str:
+    """What the variables of one provider begin with."""
+    return PREFIX + provider.name.upper().replace("-", "_")
+
+
+def _first(found: Iterable[Found | None]) -> Found | None:
+    return next((one for one in found if one is not None), None)
