@@ -11,6 +11,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any
 
+import msgspec
 from aiohttp import ClientError
 from opentelemetry import context, trace
 
@@ -45,7 +46,7 @@ class Run:
         self._frames: asyncio.Queue[Frame | Exception] = asyncio.Queue()
         self._room = asyncio.Semaphore(AHEAD)
         self._task: asyncio.Task[None] | None = None
-        self._over = False
+        self.over = False
 
     async def __aenter__(self) -> "Run":
         self._task = asyncio.create_task(self._work())
@@ -75,7 +76,7 @@ class Run:
             raise frame
         if isinstance(frame, DeltaFrame):
             self._room.release()
-        self._over = isinstance(frame, DoneFrame)
+        self.over = isinstance(frame, DoneFrame)
         return frame
 
     async def opening(self, patience: float | None = None) -> list[Frame]:
@@ -93,11 +94,17 @@ class Run:
             pass
         return opening
 
+    async def reply(self) -> Any:
+        """The reply, whatever is said on the way."""
+        while not isinstance(frame := await self.next(), ReplyFrame):
+            pass
+        return frame.reply
+
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self
 
     async def __anext__(self) -> Frame:
-        frame = None if self._over else await self.next()
+        frame = None if self.over else await self.next()
         if frame is None:
             raise StopAsyncIteration
         return frame
@@ -106,6 +113,8 @@ class Run:
         try:
             _enter_trace(self._exchange)
             reply = await self._reply()
+            if self._exchange.content is not None:
+                self._exchange.content.output_value = msgspec.json.encode(reply).decode()
             for frame in (ReplyFrame(reply), _usage(self._exchange), DoneFrame()):
                 self._frames.put_nowait(frame)
         except Exception as error:
@@ -160,7 +169,7 @@ def _as_told(error: Exception) -> Exception:
             return error
         case TimeoutError():
             told: GatewayError = UpstreamTimeout("A call of this workflow took too long.")
-        case ClientError():
+        case ClientError() | ConnectionError():
             told = UpstreamUnreachable("A call of this workflow failed.")
         case _:
             return error

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from aiohttp import ClientSession
 
-from gateway.errors import UpstreamError, UpstreamRejected
+from gateway.errors import InvalidRequest, UpstreamError, UpstreamRejected
 from gateway.providers.provider import Prompt, Provider, UpstreamRequest
 from gateway.schema.frames import StepFrame
 from gateway.telemetry.exchange import Exchange, UpstreamCall, Usage
@@ -153,7 +153,10 @@ class Chat:
     async def embed(self, role: str, texts: Sequence[str], *, step: str = "") -> list[list[float]]:
         """The embedding of each of `texts`, in order."""
         model = self.model(role)
-        request = model.provider.dialect.embed(model.name, texts)
+        try:
+            request = model.provider.dialect.embed(model.name, texts)
+        except InvalidRequest as error:  # not the client's doing: settings bind the role to a provider that cannot
+            raise UpstreamRejected(error.message) from error
         call = self._call(model, request, step or role)
         async with self._answered(model, request, call) as response:
             vectors = _read_by(model.provider.dialect.vectors, await response.read(self._answer_limit), call)

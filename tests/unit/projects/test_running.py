@@ -128,6 +128,7 @@ async def test_a_workflow_that_never_replies_is_a_fault(exchange: Exchange) -> N
         (TimeoutError(), UpstreamTimeout),
         (aiohttp.ServerTimeoutError(), UpstreamTimeout),
         (aiohttp.ClientConnectionError("secret.example refused"), UpstreamUnreachable),
+        (ConnectionResetError(), UpstreamUnreachable),
         (ZeroDivisionError(), ZeroDivisionError),
     ],
 )
