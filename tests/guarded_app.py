@@ -5,9 +5,10 @@ import functools
 import inspect
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.raw_http import RawResponse, connected
 
 GOOD = b"GET /echo HTTP/1.1\r\nHost: gateway\r\n\r\n"
 BROAD = ConnectionBounds(head_timeout=5, body_timeout=5, linger=1)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 QUICK = ConnectionBounds(head_timeout=0.4, body_timeout=0.4, linger=0.4, min_body_rate=1000)
 
 
@@ -51,8 +53,10 @@ class Served:
     proceed: asyncio.Event = field(default_factory=asyncio.Event)
     runner: GuardedRunner | None = None
 
-    def app(self) -> web.Application:
+    def app(self, handlers: Mapping[str, Handler]) -> web.Application:
         app = web.Application()
+        for path, handler in handlers.items():
+            app.router.add_route("*", path, handler)
         app.router.add_route("*", "/echo", self.echo)
         app.router.add_route("*", "/ignore", self.ignore)
         app.router.add_route("*", "/stream", self.stream)
@@ -66,6 +70,7 @@ class Served:
         app.router.add_route("*", "/nothing", self.nothing)
         app.router.add_route("*", "/injected", self.injected)
         app.router.add_route("*", "/big", self.big)
+        app.router.add_route("*", "/sizable", self.sizable)
         return app
 
     async def echo(self, request: web.Request) -> web.Response:
@@ -136,12 +141,23 @@ class Served:
             self.left_at.append(time.monotonic())
         return response
 
+    async def sizable(self, request: web.Request) -> web.StreamResponse:
+        self.handled.append(request.raw_path)
+        request.transport.set_write_buffer_limits(2**30)
+        return web.Response(body=bytes(16 * 2**20))
+
 
 @asynccontextmanager
-async def served(bounds: ConnectionBounds = BROAD, **kwargs: Any) -> AsyncIterator[Served]:
-    """The application as production would run it."""
+async def served(
+    bounds: ConnectionBounds = BROAD,
+    handlers: Mapping[str, Handler] = MappingProxyType({}),
+    app: web.Application | None = None,
+    **kwargs: Any,
+) -> AsyncIterator[Served]:
+    """The application with `handlers` by path, or another one, as production would run it."""
     it = Served()
-    it.runner = GuardedRunner(it.app(), bounds=bounds, on_malformed=it.malformed.append, shutdown_timeout=1, **kwargs)
+    app = it.app(handlers) if app is None else app
+    it.runner = GuardedRunner(app, bounds=bounds, on_malformed=it.malformed.append, shutdown_timeout=1, **kwargs)
     await it.runner.setup()
     await web.TCPSite(it.runner, "127.0.0.1", 0).start()
     it.port = it.runner.addresses[0][1]

@@ -100,6 +100,10 @@ class RawClient:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
+    def leave(self) -> None:
+        """Close without waiting."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Leave."""
         self._writer.close()

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
+from aiohttp.hdrs import EXPECT
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -27,7 +28,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
 from gateway.downstream.relayed import RelayedResponse
-from gateway.downstream.request_head import Objection
+from gateway.downstream.request_head import Objection, objection_to
 from gateway.errors import GatewayError, InternalFault
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class ConnectionBounds:
     keepalive_timeout: float = 75.0  # between two requests
     body_timeout: float = 30.0  # without a byte, while a handler waits for one; and a slow body's head start
     min_body_rate: float = 500.0  # bytes that earn a body one more second of waiting
+    send_timeout: float = 300.0  # without taking a byte of a response
     linger: float = 5.0  # for the client to take an answer, and what it still sends meanwhile is dropped
     linger_bytes: int = 64 * 2**20
     max_head_bytes: int = 64 * 2**10
@@ -76,6 +78,20 @@ def openai_shape(error: GatewayError) -> bytes:
     """The body of a refusal in the words most clients know: which route it was for is not known yet."""
     said = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     return orjson.dumps({"error": said})
+
+
+def break_off(request: web.BaseRequest) -> None:
+    """End the connection in the middle of a response, so that it cannot be taken for a whole one.
+
+    What was written still goes out. An HTTP/1.0 client takes any clean end for the end of the body: it gets a reset.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    if request.version is not HttpVersion11:
+        reset = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    transport.close()
 
 
 class GuardedRequest(web.Request):
@@ -187,9 +203,13 @@ class GuardedConnection(RequestHandler):
             if self._last or self._close:
                 self._deaf = True
                 break
-            if self._objects(message, size):
+            objection = objection_to(message)
+            if objection is None and self._head_bytes + size > self._bounds.max_head_bytes:
+                objection = request_head.objection_to_size(message, self._bounds.max_head_bytes)
+            if objection is not None:
+                self.refuse(objection)
                 break
-            if hdrs.EXPECT in message.headers:
+            if EXPECT in message.headers:
                 message = self._invited(message, payload)
             if message.should_close or message.chunked or message.upgrade or message.version is not HttpVersion11:
                 self._last = True
@@ -199,14 +219,6 @@ class GuardedConnection(RequestHandler):
         self._head_bytes = 0
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
-
-    def _objects(self, message: RawRequestMessage, size: int) -> bool:
-        objection = request_head.objection_to(message)
-        if objection is None and self._head_bytes + size > self._bounds.max_head_bytes:
-            objection = request_head.objection_to_size(message, self._bounds.max_head_bytes)
-        if objection is not None:
-            self.refuse(objection)
-        return objection is not None
 
     def _invited(self, message: RawRequestMessage, payload: StreamReader) -> RawRequestMessage:
         if message.version is HttpVersion11 and not payload.is_eof():
@@ -332,18 +344,6 @@ class GuardedConnection(RequestHandler):
         if not isinstance(exc, GatewayError):
             logger.exception("a handler failed", exc_info=exc or True)
         if request.writer.output_size > 0:
-            self._break_off(request)
+            break_off(request)
             raise ConnectionError("The response had begun")
         return self._refusal(exc if isinstance(exc, GatewayError) else InternalFault())
-
-    def _break_off(self, request: web.BaseRequest) -> None:
-        """End the response that has begun so that it cannot be taken for a whole one.
-
-        An HTTP/1.0 client takes any clean end for the end of the body: it gets a reset.
-        """
-        if self.transport is None:
-            return
-        if request.version is not HttpVersion11:
-            reset = struct.pack("ii", 1, 0)
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-        self.transport.close()

@@ -6,8 +6,9 @@ closed list, so that nothing the client sent can get into a log line or a respon
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from aiohttp import hdrs
+from aiohttp.hdrs import CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -57,35 +58,36 @@ _EXPECTATION = Objection(ExpectationFailed, "only `100-continue` can be expected
 
 # CONNECT and SOURCE would turn the connection into a tunnel; a provider that answered TRACE would show its key.
 _NOT_IMPLEMENTED = frozenset({"CONNECT", "TRACE", "SOURCE", "PRI"})
-# Origin-form alone (RFC 9112, section 3.2.1), and no fragment.
-_is_path = re.compile(r"/[!\"$-~]*").fullmatch
-# uri-host [ ":" port ] (RFC 3986, section 3.2.2)
-_is_host = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?").fullmatch
+# uri-host [ ":" port ] (RFC 3986, section 3.2.2). Remembered, because the same few come with every request.
+_is_host = lru_cache(256)(
+    re.compile(r"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?").fullmatch,
+)
 _MAX_LENGTH_DIGITS = 18  # the parser takes 2^64-1 for "no body"
 
 
 def objection_to(message: RawRequestMessage) -> Objection | None:
     """What is wrong with a head that the parser let through, if anything is."""
-    fields = message.headers
+    fields, target = message.headers, message.path
     if message.version is not HttpVersion11:
         if message.version != HttpVersion10:
             return _VERSION
-        if hdrs.TRANSFER_ENCODING in fields:
+        if TRANSFER_ENCODING in fields:
             return _CODING_IN_1_0
     if message.method in _NOT_IMPLEMENTED:
         return _METHOD
-    if not _is_path(message.path):
+    # Origin-form alone (RFC 9112, section 3.2.1), and no fragment; the parser sees to it that all bytes are visible.
+    if target[0] != "/" or "#" in target:
         return _TARGET
-    if not _is_host(fields.get(hdrs.HOST, "none")):
+    if not _is_host(fields.get(HOST, "none")):
         return _HOST
     # An empty Transfer-Encoding has no body for the parser, and may well have one for whoever is next.
-    if hdrs.TRANSFER_ENCODING in fields and fields[hdrs.TRANSFER_ENCODING].lower() != "chunked":
+    if TRANSFER_ENCODING in fields and fields[TRANSFER_ENCODING].lower() != "chunked":
         return _CODING
-    if len(fields.get(hdrs.CONTENT_LENGTH, "")) > _MAX_LENGTH_DIGITS:
+    if len(fields.get(CONTENT_LENGTH, "")) > _MAX_LENGTH_DIGITS:
         return _LENGTH
     # HTTP/1.0 knows no expectations (RFC 9110, section 10.1.1).
-    if hdrs.EXPECT in fields and message.version is HttpVersion11:
-        met = all(value.lower() == "100-continue" for value in fields.getall(hdrs.EXPECT))
+    if EXPECT in fields and message.version is HttpVersion11:
+        met = all(value.lower() == "100-continue" for value in fields.getall(EXPECT))
         return None if met else _EXPECTATION
     return None
 
@@ -121,6 +123,6 @@ _is_plain = re.compile(r"[A-Z][A-Za-z0-9 /`'.-]{2,79}").fullmatch
 def without_expectation(message: RawRequestMessage) -> RawRequestMessage:
     """The same head, the Expect field gone: it is between the client and this server."""
     fields = CIMultiDict(message.headers)
-    fields.popall(hdrs.EXPECT)
+    fields.popall(EXPECT)
     raw = tuple(pair for pair in message.raw_headers if pair[0].lower() != b"expect")
     return message._replace(headers=CIMultiDictProxy(fields), raw_headers=raw)

@@ -57,6 +57,9 @@ class Watch:
             return _Wait(("silence", 0), bounds.head_timeout, self._transport.close)
         if connection.awaits_head:
             return _Wait(("head", 0), bounds.head_timeout, self._refuse_head)
+        if connection.writing_paused:
+            left = self._transport.get_write_buffer_size()
+            return _Wait(("taking", left), bounds.send_timeout, self._transport.abort)
         body = connection.awaited_body
         return None if body is None else self._wait_for(body, elapsed)
 
