@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic_ns
 from types import TracebackType
 
@@ -15,12 +16,14 @@ from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 from gateway.telemetry.trace_context import outgoing
+from gateway.upstream.content_coding import readable
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.tap import HEAD, TAIL, Tap
 from gateway.upstream.transport import Incoming, Outgoing, Transport, TransportFactory
 from gateway.wire import headers, sse
 
-VIA = b"1.1 llm-gateway"
+PSEUDONYM = b"llm-gateway"
+VIA = b"1.1 " + PSEUDONYM
 PARSED_ON_THE_LOOP = 1 << 20  # bytes
 
 
@@ -87,16 +90,17 @@ class UpstreamClient:
             call.ended = monotonic_ns()
             if call.error is None and (response is None or not response.complete):
                 call.outcome = Outcome.DRAINED if exchange.outcome is Outcome.DRAINED else Outcome.CLIENT_GONE
-            body = request.body if isinstance(request.body, bytes) else b""
-            await self._learn(provider, call, body, tap)
+            await self._learn(provider, call, request, response)
 
-    async def _learn(self, provider: Provider, call: UpstreamCall, body: bytes, tap: Tap) -> None:
+    async def _learn(
+        self, provider: Provider, call: UpstreamCall, request: UpstreamRequest, response: "UpstreamResponse | None"
+    ) -> None:
         """What the bodies tell, read when the client has everything already."""
-        read, content = provider.dialect.facts, self._capture.content
-        if len(body) + tap.size <= PARSED_ON_THE_LOOP:
-            call.facts = read(call.path, body, tap.head, tap.tail, content=content)
-        else:
-            call.facts = await asyncio.to_thread(read, call.path, body, tap.head, tap.tail, content=content)
+        sent = request.body if isinstance(request.body, bytes) else b""
+        head, tail, whole = (b"", b"", True) if response is None else response.ends()
+        read = partial(provider.dialect.facts, call.path, sent, head, tail, content=self._capture.content, whole=whole)
+        on_the_loop = len(sent) + len(head) + len(tail) <= PARSED_ON_THE_LOOP
+        call.facts = read() if on_the_loop else await asyncio.to_thread(read)
 
     def _line(self, provider: Provider) -> "Line":
         base = provider.base_url
@@ -171,6 +175,11 @@ class UpstreamResponse:
         return b""
 
     @property
+    def ready(self) -> bool:
+        """Whether some of the body, or its end, is here already."""
+        return self._incoming.ready
+
+    @property
     def is_event_stream(self) -> bool:
         return self.field(b"content-type").startswith(sse.CONTENT_TYPE.encode()) and self.status < 300
 
@@ -192,9 +201,17 @@ class UpstreamResponse:
         self.complete = True
 
     def _must_have_ended(self) -> None:
-        if self.is_event_stream and not self.field(b"content-encoding"):
-            if not self._provider.dialect.ended(self._call.path, self._tap.end()):
-                raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
+        if not self.is_event_stream or self.field(b"content-encoding"):
+            return
+        if not self._provider.dialect.ended(self._call.path, self._tap.end()):
+            raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
+
+    def ends(self) -> tuple[bytes, bytes, bool]:
+        """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
+        tap, coding = self._tap, self.field(b"content-encoding")
+        if not coding:
+            return tap.head, tap.tail, tap.whole
+        return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole
 
     async def read(self, limit: int) -> bytes:
         """The whole body, of at most `limit` bytes. Raises UpstreamError if it is longer."""

@@ -155,6 +155,10 @@ class DirectExchange:
     ) -> None:
         await self._leave(clean=self._payload.is_eof() and self._payload.exception() is None)
 
+    @property
+    def ready(self) -> bool:
+        return self._payload.is_eof() or bool(self._payload._buffer)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes; each read waits until the last chunk was taken."""
         payload = self._payload

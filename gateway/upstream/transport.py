@@ -38,6 +38,11 @@ class Incoming(Protocol):
     reason: str
     fields: tuple[tuple[bytes, bytes], ...]
 
+    @property
+    def ready(self) -> bool:
+        """Whether some of the body, or its end, is here already."""
+        ...
+
     def chunks(self) -> AsyncIterator[bytes]:
         """The body exactly as received, in whatever pieces the socket gave. Raises GatewayErrors."""
         ...

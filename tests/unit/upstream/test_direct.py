@@ -103,7 +103,10 @@ async def test_a_bare_question_mark_is_kept(upstream: ScriptedUpstream, connect:
         ((begin("Trailer: x-sum"), chunk(b"a"), send(b"0\r\nx-sum: 1\r\n\r\n")), b"a"),
         ((send(b"HTTP/1.1 204 No Content\r\n\r\n"),), b""),
         ((send(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),), b""),
-        ((send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00"),), b"\x1f\x8b\x00"),
+        (
+            (send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00"),),
+            b"\x1f\x8b\x00",
+        ),
     ],
 )
 async def test_a_body_arrives_as_it_was_sent(
@@ -267,9 +270,7 @@ async def test_a_provider_that_falls_silent_runs_into_the_idle_timeout(
         await whole(connect(QUICK), get())
 
 
-async def test_a_slow_reader_is_no_silent_provider_and_slows_it_down(
-    upstream: ScriptedUpstream, connect: Open
-) -> None:
+async def test_a_slow_reader_is_no_silent_provider_and_slows_it_down(upstream: ScriptedUpstream, connect: Open) -> None:
     size = 8 << 20
     upstream.will(begin(), flood(size), end())
     received = 0
@@ -376,11 +377,16 @@ def test_what_is_used_of_aiohttp_314_is_where_it_was(owner: type, name: str, par
 async def test_what_is_used_of_aiohttps_objects_is_where_it_was() -> None:
     connector = TCPConnector()
     for name in ("_factory", "_acquired", "_conns"):
-        assert hasattr(connector, name), f"aiohttp 3.14 had TCPConnector.{name}; gateway/upstream/direct.py builds on it"
+        assert hasattr(connector, name), (
+            f"aiohttp 3.14 had TCPConnector.{name}; gateway/upstream/direct.py builds on it"
+        )
     await connector.close()
+    assert hasattr(StreamReader(ResponseHandler(asyncio.get_running_loop()), 1024), "_buffer")
     handler = ResponseHandler(asyncio.get_running_loop())
     for name in ("_reading_paused", "should_close", "transport"):
-        assert hasattr(handler, name), f"aiohttp 3.14 had ResponseHandler.{name}; gateway/upstream/direct.py builds on it"
+        assert hasattr(handler, name), (
+            f"aiohttp 3.14 had ResponseHandler.{name}; gateway/upstream/direct.py builds on it"
+        )
     request = ClientRequest("GET", URL("http://x"), loop=asyncio.get_running_loop())
     assert request.connection_key.host == "x"
 

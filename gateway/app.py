@@ -1,0 +1,74 @@
+"""The composition root: the one file that knows every room. Objects are made here and handed to whoever needs them."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from gateway.access.tickets import MemoryStore, Tickets
+from gateway.configuration import Configuration
+from gateway.downstream.demo_app import demo_routes, ticket_routes
+from gateway.downstream.middlewares.authenticate import authenticate
+from gateway.downstream.middlewares.errors import errors
+from gateway.downstream.middlewares.limit import limit
+from gateway.downstream.middlewares.observe import name_exchange, observe
+from gateway.downstream.ops_app import ops_routes
+from gateway.downstream.provider_app import provider_app, unconfigured_app
+from gateway.downstream.state import RECORDER
+from gateway.providers.catalog import KNOWN
+from gateway.settings import Settings
+from gateway.telemetry.recorder import Recorder, View
+from gateway.telemetry.trace_context import Sampler
+from gateway.upstream.client import UpstreamClient
+
+PUBLIC = ("/", "/health", "/livez", "/readyz", "/demo", "/demo/{name}")
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether the process is on its way out; `/readyz` and the serving loop share it."""
+
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The application and what its server steers it by."""
+
+    app: web.Application
+    recorder: Recorder
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+
+def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
+    """The application for `configuration`; every finished exchange is shown to `views`."""
+    settings, providers = configuration.settings, configuration.providers
+    recorder, lifecycle, tickets = Recorder(views), Lifecycle(), _tickets(settings)
+    upstream = UpstreamClient(providers, pool_size=settings.pool_size)
+    app = web.Application(
+        # Read downwards: this is the order in which a request meets them.
+        middlewares=[
+            observe(recorder, Sampler()),
+            errors,
+            authenticate(configuration.clients, tickets, PUBLIC),
+            limit(settings.limits),
+        ],
+    )
+    app[RECORDER] = recorder
+    app.cleanup_ctx.append(lambda _: upstream)
+    app.on_response_prepare.append(name_exchange)
+    app.add_routes(ops_routes(build=settings.server.build, is_draining=lambda: lifecycle.draining))
+    app.add_routes([*demo_routes(), *ticket_routes(tickets)])
+    for provider in providers:
+        app.add_subapp(f"/provider/{provider.name}", provider_app(provider, upstream, settings.limits))
+    served = {provider.name for provider in providers}
+    for name, known in KNOWN.items():
+        if name not in served:
+            app.add_subapp(f"/provider/{name}", unconfigured_app(name, known.dialect))
+    return Gateway(app, recorder, lifecycle)
+
+
+def _tickets(settings: Settings) -> Tickets:
+    configured = settings.tickets.secret
+    secret = secrets.token_bytes(32) if configured is None else configured.reveal().encode("utf-8")
+    return Tickets(secret, settings.tickets.seconds, MemoryStore())

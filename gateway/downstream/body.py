@@ -1,0 +1,71 @@
+"""Reading what a client sends: whole and bounded, or as a stream that waits for whoever takes it.
+
+The size is checked before anything else happens: by Content-Length before a byte is read, and while reading where
+there is none. `100 Continue` goes out when the body is first read, so a refusal costs the client no upload.
+"""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.web_exceptions import HTTPException
+
+from gateway.downstream.state import EXCHANGE, STORED_BODY
+from gateway.errors import MalformedRequest, PayloadTooLarge
+
+WHOLE_WHEN_SMALLER = 10 << 20
+"""A body without Content-Length is read whole first where its limit allows, so that a refusal comes before the call."""
+
+
+def is_json(request: web.BaseRequest) -> bool:
+    """Whether the client says that its body is JSON."""
+    kind = request.content_type
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def check_length(request: web.BaseRequest, limit: int) -> None:
+    """Raise PayloadTooLarge if Content-Length exceeds `limit` bytes."""
+    length = request.content_length
+    if length is not None and length > limit:
+        raise PayloadTooLarge(f"The request body has {length} bytes; at most {limit} are taken.")
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks."""
+    if STORED_BODY in request:
+        return request[STORED_BODY]
+    parts = [chunk async for chunk in body_chunks(request, limit)]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes; the client sends on when a chunk was taken. Raises like `read_body`."""
+    check_length(request, limit)
+    exchange, content = request[EXCHANGE], request.content
+    while True:
+        try:
+            chunk = await content.readany()
+        except (web.RequestPayloadError, HTTPException) as error:
+            raise MalformedRequest("The request body is not framed as its head says.") from error
+        if not chunk:
+            return
+        exchange.bytes_in += len(chunk)
+        if exchange.bytes_in > limit:
+            raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")
+        yield chunk
+
+
+async def body_for_relay(
+    request: web.Request, *, limit: int, upload_limit: int
+) -> tuple[bytes | AsyncIterator[bytes] | None, int | None]:
+    """The body to send on and its length: JSON in whole, anything else as a stream, None if there is none."""
+    if STORED_BODY not in request and not request.body_exists:
+        return None, None
+    if STORED_BODY in request or is_json(request):
+        body = await read_body(request, limit)
+        return body, len(body)
+    length = request.content_length
+    if length is None and upload_limit <= WHOLE_WHEN_SMALLER:
+        body = await read_body(request, upload_limit)
+        return body, len(body)
+    check_length(request, upload_limit)
+    return body_chunks(request, upload_limit), length

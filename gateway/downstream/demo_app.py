@@ -1,0 +1,87 @@
+"""The demo page and the tickets it lives on.
+
+A browser's EventSource can send no key. So a POST with the key and the request that is meant buys a ticket; a GET of
+the same path with the ticket then stands for that request, once.
+"""
+
+import time
+from importlib import resources
+from urllib.parse import quote
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from gateway.access.tickets import Tickets
+from gateway.downstream.body import read_body
+from gateway.downstream.state import CLIENT
+from gateway.errors import InvalidRequest, NotFound
+
+TICKET_REQUEST_BYTES = 256 * 1024
+PAGE = {
+    "index.html": "text/html",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+}
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class TicketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The request a ticket is to stand for: `path` with its query, and the JSON body that would be POSTed there."""
+
+    path: str
+    body: msgspec.Raw
+
+
+def demo_routes() -> list[web.RouteDef]:
+    """`/demo` and the files of its page."""
+    files = resources.files("gateway.downstream") / "demo_page"
+    bodies = {name: (files / name).read_bytes() for name in PAGE}
+
+    async def page(request: web.Request) -> web.Response:
+        name = request.match_info.get("name", "index.html")
+        if name not in bodies:
+            raise NotFound()
+        return web.Response(body=bodies[name], content_type=PAGE[name], charset="utf-8", headers=SECURITY)
+
+    return [web.get("/demo", page), web.get("/demo/{name}", page)]
+
+
+def ticket_routes(tickets: Tickets) -> list[web.RouteDef]:
+    """`POST /tickets`."""
+
+    async def issue(request: web.Request) -> web.Response:
+        asked = _asked(await read_body(request, TICKET_REQUEST_BYTES))
+        ticket = await tickets.mint(request[CLIENT].id, "POST", asked.path, bytes(asked.body), time.time())
+        joint = "&" if "?" in asked.path else "?"
+        answer = {
+            "ticket": ticket,
+            "url": f"{asked.path}{joint}ticket={quote(ticket, safe='')}",
+            "expires_in": tickets.seconds,
+        }
+        return web.Response(
+            status=201,
+            body=orjson.dumps(answer),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    return [web.post("/tickets", issue)]
+
+
+def _asked(body: bytes) -> TicketRequest:
+    try:
+        asked = msgspec.json.decode(body, type=TicketRequest)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"A ticket is asked for with a path and a body: {error}.") from error
+    if not asked.path.startswith(("/provider/", "/projects/")) or not asked.path.isascii() or "#" in asked.path:
+        raise InvalidRequest("A ticket is for a path below /provider/ or /projects/.", param="path")
+    return asked

@@ -1,0 +1,69 @@
+"""Who is calling: a gateway key in one of the fields stock clients use, or a browser's ticket."""
+
+import time
+from collections.abc import Collection
+from time import monotonic_ns
+
+from aiohttp import web
+
+from gateway.access.clients import Client, Clients
+from gateway.access.tickets import Tickets, Used
+from gateway.downstream.middlewares.errors import Handler, Middleware
+from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY
+from gateway.errors import Unauthenticated
+from gateway.wire import headers
+from gateway.wire.target import parameter, without_parameter
+
+TICKET = "ticket"
+
+
+def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) -> Middleware:
+    """Let by requests to the `public` route templates, and those of a known client that has not expired."""
+    public = frozenset(public)
+
+    @web.middleware
+    async def authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
+        exchange = request[EXCHANGE]
+        if exchange.route not in public:
+            client = None
+            if request.method == "GET" and f"{TICKET}=" in request.raw_path:
+                client = await ticket_holder(request, clients, tickets)
+                if client is None:
+                    return web.Response(status=204)  # which ends a browser's reconnecting
+            request[CLIENT] = client = client or client_of(request, clients)
+            exchange.client = client.id
+        exchange.authenticated = monotonic_ns()
+        return await handler(request)
+
+    return authenticated
+
+
+def client_of(request: web.Request, clients: Clients) -> Client:
+    """The client whose key the request carries. Raises Unauthenticated."""
+    query = request.raw_path.partition("?")[2]
+    if query and headers.key_in_query(query):
+        raise Unauthenticated("Keys are not taken from the query; send yours in the X-API-Key or Authorization field.")
+    expired = False
+    for key in headers.client_keys(request.raw_headers):
+        client = clients.find(key)
+        if client is not None:
+            if not client.expired(time.time()):
+                return client
+            expired = True
+    if expired:
+        raise Unauthenticated("This gateway key has expired.")
+    raise Unauthenticated("Send a valid gateway key in the X-API-Key or Authorization field.")
+
+
+async def ticket_holder(request: web.Request, clients: Clients, tickets: Tickets) -> Client | None:
+    """The client a ticket was given to, its request stored beside; None if it was used. Raises Unauthenticated."""
+    path, _, query = request.raw_path.partition("?")
+    rest = without_parameter(query, TICKET)
+    redeemed = await tickets.redeem(parameter(query, TICKET), f"{path}?{rest}" if rest else path, time.time())
+    if isinstance(redeemed, Used):
+        return None
+    client = clients.named(redeemed.client_id)
+    if client is None or client.expired(time.time()):
+        raise Unauthenticated("The key that this ticket was given to is not valid any more.")
+    request[STORED_BODY] = redeemed.body
+    return client

@@ -1,0 +1,71 @@
+"""Opens the record of a request before anything else happens, and closes it after the last byte."""
+
+import asyncio
+import secrets
+from time import monotonic_ns
+
+from aiohttp import hdrs, web
+from aiohttp.http import SERVER_SOFTWARE
+
+from gateway.downstream.middlewares.errors import Handler, Middleware
+from gateway.downstream.state import EXCHANGE
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.recorder import Recorder
+from gateway.telemetry.trace_context import Sampler, trace_for
+
+REQUEST_ID_FIELD = "x-gateway-request-id"
+
+
+def observe(recorder: Recorder, sampler: Sampler) -> Middleware:
+    @web.middleware
+    async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+        exchange = request[EXCHANGE] = exchange_of(request, sampler)
+        recorder.opened(exchange)
+        try:
+            response = await handler(request)
+            if not response.prepared:
+                # Sent here and not by aiohttp afterwards, so that the record ends after the last byte.
+                exchange.status = response.status
+                await response.prepare(request)
+                await response.write_eof()
+                exchange.bytes_out = response.body_length
+            return response
+        except ConnectionResetError:
+            exchange.client_left()
+            raise
+        except asyncio.CancelledError:
+            exchange.client_left()
+            raise
+        finally:
+            exchange.ended = monotonic_ns()
+            recorder.closed(exchange)
+
+    return observed
+
+
+def exchange_of(request: web.Request, sampler: Sampler) -> Exchange:
+    """A new record with all that the head tells."""
+    fields = request.headers
+    resource = request.match_info.route.resource
+    retries = fields.get("x-stainless-retry-count", "0")
+    return Exchange(
+        id=f"req_{secrets.token_hex(12)}",
+        method=request.method,
+        path=request.raw_path.partition("?")[0],
+        trace=trace_for(fields, sampler),
+        route="unmatched" if resource is None else resource.canonical,
+        http_version=f"{request.version.major}.{request.version.minor}",
+        host=fields.get("host", ""),
+        peer=request.remote or "",
+        user_agent=fields.get("user-agent", ""),
+        retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
+    )
+
+
+async def name_exchange(request: web.Request, response: web.StreamResponse) -> None:
+    """Put our request id on every response, streamed ones too: a signal, because a middleware comes too late."""
+    fields = response.headers
+    if EXCHANGE in request:
+        fields[REQUEST_ID_FIELD] = request[EXCHANGE].id
+    if fields.get(hdrs.SERVER) is SERVER_SOFTWARE:
+        del fields[hdrs.SERVER]  # which versions run here is nobody's business

@@ -1,0 +1,158 @@
+"""`/provider/<name>/...`: the provider as if directly. Without a stream mode every byte is as it came, both ways."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from gateway.downstream.body import body_for_relay, read_body
+from gateway.downstream.relayed import RelayedResponse
+from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STORED_BODY, ErrorFrame
+from gateway.downstream.stream import stream
+from gateway.errors import (
+    Fault,
+    Forbidden,
+    GatewayError,
+    InvalidRequest,
+    LoopDetected,
+    ProviderNotConfigured,
+    UpstreamError,
+)
+from gateway.providers import translate
+from gateway.providers.provider import Dialect, Provider, UpstreamRequest
+from gateway.settings import Limits
+from gateway.telemetry.exchange import Outcome, UpstreamCall
+from gateway.telemetry.trace_context import new_span_id
+from gateway.upstream.client import PSEUDONYM, UpstreamClient, UpstreamResponse
+from gateway.wire import headers, mode, target
+from gateway.wire.mode import StreamMode
+
+TICKET = "ticket"
+
+
+def provider_app(provider: Provider, upstream: UpstreamClient, limits: Limits) -> web.Application:
+    """The sub-application of one configured provider."""
+    app = web.Application()
+    app[DIALECT] = provider.dialect
+    app.router.add_route("*", "/{tail:.*}", Relay(provider, upstream, limits).serve)
+    return app
+
+
+def unconfigured_app(name: str, dialect: Dialect) -> web.Application:
+    """The sub-application of a provider that is known but not configured."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise ProviderNotConfigured(f"The provider {name} is not configured on this gateway.")
+
+    app = web.Application()
+    app[DIALECT] = dialect
+    app.router.add_route("*", "/{tail:.*}", refuse)
+    return app
+
+
+class Relay:
+    """Passes requests to one provider and its responses back."""
+
+    def __init__(self, provider: Provider, upstream: UpstreamClient, limits: Limits) -> None:
+        self._provider = provider
+        self._upstream = upstream
+        self._limits = limits
+        self._prefix = f"/provider/{provider.name}"
+        self._key = provider.key.reveal().encode("latin-1") if provider.key is not None else b""
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """One exchange. Raises GatewayErrors until the response's head is out."""
+        exchange, provider = request[EXCHANGE], self._provider
+        exchange.provider = provider.name
+        if not request[CLIENT].may_use_provider(provider.name):
+            raise Forbidden(f"This key may not use the provider {provider.name}.")
+        if headers.passed_here_before(request.raw_headers, PSEUDONYM):
+            raise LoopDetected()
+        path, question, query = target.below(request.raw_path, self._prefix).partition("?")
+        shape = mode.asked(query, request.headers.getall(mode.HEADER, ()))
+        query = mode.without_mode(query, TICKET)
+        # A `?` that stood before parameters of ours alone goes with them; one that stood alone stays.
+        below = path + question + query if query or request.raw_path.endswith("?") else path
+        asked = await self._asked(request, below, shape)
+        call = UpstreamCall(provider.name, asked.method, asked.target.partition("?")[0], new_span_id(exchange.trace))
+        async with self._upstream.call(exchange, provider, asked, call) as response:
+            return await self._relay(request, response, call, shape)
+
+    async def _asked(self, request: web.Request, below: str, shape: StreamMode | None) -> UpstreamRequest:
+        """The request to send; its body and target are touched only where a stream mode asks for it."""
+        method = "POST" if STORED_BODY in request else request.method
+        if shape is None:
+            body, length = await body_for_relay(
+                request, limit=self._limits.max_body_bytes, upload_limit=self._limits.max_upload_bytes
+            )
+            return UpstreamRequest(method, below, _fields(request), body, length)
+        request[EXCHANGE].stream_mode = shape
+        if method != "POST":
+            raise InvalidRequest("A stream mode goes with a POST request.", param=mode.PARAMETER)
+        body = await read_body(request, self._limits.max_body_bytes)
+        wanted = self._provider.dialect.reshape(below, body, stream=shape.streams)
+        return UpstreamRequest(method, wanted.target, _uncoded(_fields(request)), wanted.body, len(wanted.body))
+
+    async def _relay(
+        self, request: web.Request, response: UpstreamResponse, call: UpstreamCall, shape: StreamMode | None
+    ) -> web.StreamResponse:
+        exchange, dialect = request[EXCHANGE], self._provider.dialect
+        call.request_id = _request_id(response)
+        if response.status >= 500:
+            exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
+        frames, kind = self._frames(response, shape)
+        fields = headers.to_client(response.fields, key=self._key, without=headers.REPRESENTATION if kind else ())
+        if kind is not None:
+            fields.append((b"Content-Type", kind.encode("ascii")))
+        try:
+            reply = RelayedResponse(response.status, response.reason, fields)
+        except ValueError as error:
+            raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
+        error_frame: ErrorFrame = _nothing
+        if kind is not None and shape is not None:
+            error_frame = translate.error_frame(dialect, shape, exchange.id, call.path)
+        elif response.is_event_stream:
+            error_frame = translate.error_frame(dialect, StreamMode.SSE, exchange.id, call.path)
+        return await stream(request, reply, frames, error_frame, flush_head=not response.ready)
+
+    def _frames(self, response: UpstreamResponse, shape: StreamMode | None) -> tuple[AsyncIterator[bytes], str | None]:
+        """The body to send, and its media type where that is not the upstream's own."""
+        as_it_came = shape is None or shape is StreamMode.JSON or response.status >= 300
+        if as_it_came or (shape is StreamMode.SSE and response.is_event_stream):
+            return response.chunks(), None
+        assert shape is not None
+        frames = translate.translated(
+            response.chunks(), self._provider.dialect, shape, streamed=response.is_event_stream
+        )
+        return frames, shape.content_type
+
+
+def _fields(request: web.Request) -> headers.Fields:
+    if STORED_BODY not in request:
+        return request.raw_headers
+    # A browser's GET stands for the POST that its ticket was given for.
+    kept = [field for field in request.raw_headers if field[0].lower() not in _OF_THE_BROWSER]
+    return [*kept, (b"Content-Type", b"application/json")]
+
+
+_OF_THE_BROWSER = frozenset(
+    {b"accept", b"content-type", b"cache-control", b"pragma", b"last-event-id", b"origin", b"referer"}
+)
+
+
+def _uncoded(fields: headers.Fields) -> headers.Fields:
+    """The client's fields, asking for a body without content coding: it has to be read here."""
+    kept = [field for field in fields if field[0].lower() != b"accept-encoding"]
+    return [*kept, (b"Accept-Encoding", b"identity")]
+
+
+def _request_id(response: UpstreamResponse) -> str | None:
+    """The provider's own id of a call, from the field it uses."""
+    for name in (b"x-request-id", b"request-id"):
+        value = response.field(name)
+        if value:
+            return value[:200].decode("ascii", "replace")
+    return None
+
+
+def _nothing(error: GatewayError) -> bytes:
+    return b""

@@ -1,0 +1,22 @@
+"""Every key under which applications and requests hold what others read, one line each."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from gateway.access.clients import Client
+from gateway.errors import GatewayError
+from gateway.providers.provider import Dialect
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.recorder import Recorder
+
+ErrorFrame = Callable[[GatewayError], bytes]
+"""What a running response shows of an error before it is broken off; b"" where its format has no words for one."""
+
+RECORDER = web.AppKey("recorder", Recorder)
+DIALECT = web.AppKey("dialect", Dialect)
+
+EXCHANGE = web.RequestKey("exchange", Exchange)
+CLIENT = web.RequestKey("client", Client)
+STORED_BODY = web.RequestKey("stored_body", bytes)  # of the request that a browser's ticket stands for
+STARTED = web.RequestKey("started", web.StreamResponse)  # the response whose head is out

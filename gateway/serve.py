@@ -1,0 +1,171 @@
+"""A worker from start to stop: the loop, the sockets, the signals, the drain."""
+
+import asyncio
+import gc
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from time import monotonic_ns
+
+import uvloop
+from aiohttp import web
+
+from gateway.app import Gateway, build
+from gateway.configuration import Configuration
+from gateway.downstream.connection import ConnectionBounds, Malformed
+from gateway.downstream.runner import GuardedRunner
+from gateway.settings import Limits, Server, SettingsError
+from gateway.telemetry import logs
+from gateway.telemetry.exchange import Exchange, Outcome
+from gateway.telemetry.log_writer import LogWriter
+from gateway.telemetry.trace_context import open_trace
+
+BACKLOG = 4096
+LAST_WORDS_SECONDS = 3.0
+COLLECT_AFTER = 50_000  # allocations; collecting more often costs a tenth of all time
+
+logger = logging.getLogger("gateway")
+
+Reload = Callable[[], Configuration]
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on."""
+
+
+def serve(configuration: Configuration, reload: Reload, announce: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; the process's exit code.
+
+    `reload` reads the configuration anew, for SIGHUP; `announce` is told the address once it is served.
+    """
+    with LogWriter(configuration.settings.log.file) as writer:
+        logs.through(writer, configuration.settings.log)
+        try:
+            uvloop.run(_serve(configuration, reload, announce, writer))
+        except PortTaken as taken:
+            print(f"gateway: {taken}", file=sys.stderr)  # noqa: T201 - there is nobody else to tell
+            return 1
+    return 0
+
+
+async def _serve(
+    configuration: Configuration, reload: Reload, announce: Callable[[str], None], writer: LogWriter
+) -> None:
+    settings = configuration.settings
+    gateway = build(configuration, (logs.access_view(settings.log, writer),))
+    async with Listener(gateway, settings.server, settings.limits) as listener:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER, 20, 50)
+        stopping = listen_to_signals(lambda: reread(configuration, reload, writer))
+        logger.info("serving on %s", listener.address)
+        announce(listener.address)
+        await stopping.wait()
+        await drain(gateway, listener, settings.server)
+    logger.info("stopped")
+
+
+class Listener:
+    """The socket a gateway listens on and the connections that came through it. An async context manager."""
+
+    def __init__(self, gateway: Gateway, server: Server, limits: Limits) -> None:
+        self._gateway = gateway
+        self._server = server
+        self._runner = GuardedRunner(
+            gateway.app,
+            bounds=ConnectionBounds(
+                head_timeout=limits.head_timeout,
+                body_timeout=limits.body_timeout,
+                keepalive_timeout=limits.keepalive_timeout,
+                max_head_bytes=limits.max_header_bytes,
+                max_connections=limits.max_connections,
+            ),
+            on_malformed=self._malformed,
+        )
+        self._site: web.TCPSite | None = None
+
+    async def __aenter__(self) -> "Listener":
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, self._server.host, self._server.port, backlog=BACKLOG)
+        try:
+            await self._site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            where = f"{self._server.host}:{self._server.port}"
+            raise PortTaken(
+                f"cannot listen on {where}: {error.strerror or error} (see GATEWAY_HOST, GATEWAY_PORT)"
+            ) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    @property
+    def address(self) -> str:
+        """The base URL that is served."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def close(self) -> None:
+        """Take no new connections; those that are idle close, those at work close when they are done."""
+        if self._site is not None:
+            await self._site.stop()
+        if self._runner.server is not None:
+            self._runner.server.pre_shutdown()
+
+    def _malformed(self, malformed: Malformed) -> None:
+        exchange = Exchange(
+            id=f"req_{secrets.token_hex(12)}",
+            method="-",
+            path="-",
+            trace=open_trace(None, None),
+            route="malformed",
+            status=malformed.status,
+            outcome=Outcome.REFUSED,
+            error=malformed.code,
+            peer=malformed.peer,
+            ended=monotonic_ns(),
+        )
+        self._gateway.recorder.closed(exchange)
+
+
+def listen_to_signals(on_hangup: Callable[[], None]) -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    return stopping
+
+
+def reread(configuration: Configuration, reload: Reload, writer: LogWriter) -> None:
+    """Take over keys and scopes as they are configured now; keep what is if that cannot be used."""
+    writer.reopen()
+    try:
+        configuration.clients.replace(reload().clients)
+    except SettingsError as error:
+        for problem in error.problems:
+            logger.error("reload refused: %s", problem)
+    else:
+        logger.info("reloaded keys and scopes")
+
+
+async def drain(gateway: Gateway, listener: Listener, server: Server) -> None:
+    """Stop without cutting what can still finish: not ready, then not listening, then ended visibly."""
+    gateway.lifecycle.draining = True
+    logger.info("draining %d exchanges", gateway.recorder.open_exchanges)
+    await asyncio.sleep(server.drain_delay)
+    await listener.close()
+    if not await _all_closed(gateway, server.drain_timeout):
+        logger.warning("ending %d exchanges that did not finish in time", gateway.recorder.end_all())
+        await _all_closed(gateway, LAST_WORDS_SECONDS)
+
+
+async def _all_closed(gateway: Gateway, seconds: float) -> bool:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while gateway.recorder.open_exchanges and loop.time() < until:
+        await asyncio.sleep(0.02)
+    return not gateway.recorder.open_exchanges

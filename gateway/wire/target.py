@@ -1,0 +1,53 @@
+"""Request targets, byte for byte: what stands below a prefix, and whether it stays there.
+
+Targets are the request line's own text, bytes that are no UTF-8 as surrogate escapes. Nothing is normalised: what
+cannot be passed on as it is, is refused.
+"""
+
+import re
+from urllib.parse import unquote
+
+from gateway.errors import InvalidRequest
+
+_SUSPECT = re.compile(r"\.|%2e|%25", re.IGNORECASE)
+_UNWRITABLE = re.compile(r"[\x00-\x20\x7f#\\]")
+_ROUNDS = 4
+
+
+def below(target: str, prefix: str) -> str:
+    """Path and query of `target` after `prefix`, verbatim, at least `/`. InvalidRequest if it leads elsewhere."""
+    if not target.startswith(prefix):
+        raise InvalidRequest("The request target is spelled in a way that is not passed on.")
+    rest = target[len(prefix) :] or "/"
+    path = rest.partition("?")[0]
+    if not path.startswith("/") or _UNWRITABLE.search(path) or climbs(path):
+        raise InvalidRequest("The path must not contain dot segments, backslashes, blanks or control characters.")
+    return rest
+
+
+def climbs(path: str) -> bool:
+    """Whether a segment of `path`, in any spelling a lenient server may undo, is `.` or `..`."""
+    if not _SUSPECT.search(path):
+        return False
+    for _ in range(_ROUNDS):
+        if any(segment.partition(";")[0] in (".", "..") for segment in re.split(r"[/\\]", path)):
+            return True
+        decoded = unquote(path, errors="surrogateescape")
+        if decoded == path:
+            return False
+        path = decoded
+    return True
+
+
+def parameter(query: str, name: str) -> str:
+    """The value of the first parameter called `name` in a raw query, decoded; "" if there is none."""
+    for each in query.split("&"):
+        key, _, value = each.partition("=")
+        if key == name:
+            return unquote(value)
+    return ""
+
+
+def without_parameter(query: str, name: str) -> str:
+    """A raw query without the parameters called `name`; every other byte as it was."""
+    return "&".join(each for each in query.split("&") if each.partition("=")[0] != name)

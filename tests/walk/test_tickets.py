@@ -1,0 +1,79 @@
+"""A browser's EventSource: a POST with the key buys a ticket, and the ticket stands for that one request."""
+
+import aiohttp
+import pytest
+
+from tests.running import KEY, OTHER_KEY, Running, Start
+from tests.scripted import ScriptedUpstream, begin, end, event
+
+PATH = "/provider/openai/v1/chat/completions?stream_mode=sse"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+async def bought(gateway: Running, path: str = PATH, key: str = KEY) -> str:
+    async with gateway.session.post(
+        "/tickets", json={"path": path, "body": BODY}, headers={"X-API-Key": key}
+    ) as response:
+        assert response.status == 201
+        return str((await response.json())["url"])
+
+
+async def test_a_ticket_stands_for_the_request_it_was_bought_for(gateway: Running, upstream: ScriptedUpstream) -> None:
+    url = await bought(gateway)
+    upstream.will(begin(), event(b'{"choices":[]}'), event(b"[DONE]"), end())
+    async with aiohttp.ClientSession(gateway.url) as browser, browser.get(url) as response:
+        assert response.content_type == "text/event-stream"
+        assert b"[DONE]" in await response.read()
+    got = await upstream.received()
+    assert (got.method, got.target) == ("POST", b"/v1/chat/completions")
+    assert got.fields["content-type"] == "application/json"
+    assert (await gateway.exchange(2)).client == "alice"
+
+
+async def test_a_second_use_is_answered_204_and_bills_nothing(gateway: Running, upstream: ScriptedUpstream) -> None:
+    url = await bought(gateway)
+    upstream.will(begin(), event(b"[DONE]"), end())
+    async with aiohttp.ClientSession(gateway.url) as browser:
+        async with browser.get(url) as response:
+            await response.read()
+        async with browser.get(url) as response:
+            assert response.status == 204
+    assert len(upstream.requests) == 1
+
+
+async def test_an_expired_ticket_bills_nothing(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(GATEWAY_TICKET_SECONDS="0.001")
+    url = await bought(gateway)
+    async with aiohttp.ClientSession(gateway.url) as browser, browser.get(url) as response:
+        assert response.status == 204
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("change", ["path", "signature", "query", "nothing"])
+async def test_a_ticket_is_good_for_nothing_else(gateway: Running, upstream: ScriptedUpstream, change: str) -> None:
+    url = await bought(gateway)
+    changed = {
+        "path": url.replace("openai", "anthropic"),
+        "signature": url[:-3] + ("AAA" if not url.endswith("AAA") else "BBB"),
+        "query": url.replace("stream_mode=sse", "stream_mode=text"),
+        "nothing": PATH + "&ticket=",
+    }[change]
+    async with aiohttp.ClientSession(gateway.url) as browser, browser.get(changed) as response:
+        assert response.status == 401
+    assert not upstream.requests
+
+
+async def test_a_ticket_gives_no_more_than_its_key(gateway: Running, upstream: ScriptedUpstream) -> None:
+    url = await bought(gateway, key=OTHER_KEY)
+    async with aiohttp.ClientSession(gateway.url) as browser, browser.get(url) as response:
+        assert response.status == 403
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"path":"/x","body":{}}', b'{"path":"/provider/openai/x"}', b'{"path":1,"body":{}}']
+)
+async def test_a_bad_ticket_request_is_a_400(gateway: Running, body: bytes) -> None:
+    async with gateway.session.post("/tickets", data=body, headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 400
+        assert response.content_type == "application/problem+json"
