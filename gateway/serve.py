@@ -158,14 +158,6 @@ async def drain(gateway: Gateway, listener: Listener, server: Server) -> None:
     logger.info("draining %d exchanges", gateway.recorder.open_exchanges)
     await asyncio.sleep(server.drain_delay)
     await listener.close()
-    if not await _all_closed(gateway, server.drain_timeout):
+    if not await gateway.recorder.all_closed(server.drain_timeout):
         logger.warning("ending %d exchanges that did not finish in time", gateway.recorder.end_all())
-        await _all_closed(gateway, LAST_WORDS_SECONDS)
-
-
-async def _all_closed(gateway: Gateway, seconds: float) -> bool:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    while gateway.recorder.open_exchanges and loop.time() < until:
-        await asyncio.sleep(0.02)
-    return not gateway.recorder.open_exchanges
+        await gateway.recorder.all_closed(LAST_WORDS_SECONDS)

@@ -6,6 +6,7 @@ A view's failure is counted and told once; it reaches neither the client nor the
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gateway.errors import Drained, GatewayError
@@ -23,6 +24,7 @@ class Recorder:
         self._views = tuple(views)
         self._opened = tuple(opened)
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
+        self._empty: asyncio.Event | None = None
         self.view_failures = 0
         self._told: set[View] = set()
 
@@ -39,8 +41,18 @@ class Recorder:
     def closed(self, exchange: Exchange) -> None:
         """`exchange` is finished; nothing is written on it after this."""
         self._open.pop(exchange, None)
+        if self._empty is not None and not self._open:
+            self._empty.set()
         for view in self._views:
             self._show(view, exchange)
+
+    async def all_closed(self, seconds: float) -> bool:
+        """Wait until no exchange is open, at most so long; whether none is."""
+        self._empty = asyncio.Event()
+        if self._open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
+        return not self._open
 
     def end_all(self, error: GatewayError | None = None) -> int:
         """End every open exchange visibly, as `error` (Drained); the number of them."""
