@@ -1,6 +1,8 @@
 """The composition root: the one file that knows every room. Objects are made here and handed to whoever needs them."""
 
 import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -55,7 +57,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
         ],
     )
     app[RECORDER] = recorder
-    app.cleanup_ctx.append(lambda _: upstream)
+    app.cleanup_ctx.append(while_open(upstream))
     app.on_response_prepare.append(name_exchange)
     app.add_routes(ops_routes(build=settings.server.build, is_draining=lambda: lifecycle.draining))
     app.add_routes([*demo_routes(), *ticket_routes(tickets)])
@@ -66,6 +68,16 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
         if name not in served:
             app.add_subapp(f"/provider/{name}", unconfigured_app(name, known.dialect))
     return Gateway(app, recorder, lifecycle)
+
+
+def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Keep `resource` open from the application's start-up to its clean-up."""
+
+    async def opened(_: web.Application) -> AsyncIterator[None]:
+        async with resource:
+            yield
+
+    return opened
 
 
 def _tickets(settings: Settings) -> Tickets:

@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from time import monotonic_ns
 
 import uvloop
@@ -16,11 +17,12 @@ from gateway.app import Gateway, build
 from gateway.configuration import Configuration
 from gateway.downstream.connection import ConnectionBounds, Malformed
 from gateway.downstream.runner import GuardedRunner
+from gateway.mock_upstream import DEMO, mock_app, serving
 from gateway.settings import Limits, Server, SettingsError
 from gateway.telemetry import logs
 from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.telemetry.log_writer import LogWriter
-from gateway.telemetry.trace_context import open_trace
+from gateway.telemetry.trace_context import Sampler, open_trace
 
 BACKLOG = 4096
 LAST_WORDS_SECONDS = 3.0
@@ -29,13 +31,14 @@ COLLECT_AFTER = 50_000  # allocations; collecting more often costs a tenth of al
 logger = logging.getLogger("gateway")
 
 Reload = Callable[[], Configuration]
+Announce = Callable[[str], None]
 
 
 class PortTaken(Exception):
     """The address cannot be listened on."""
 
 
-def serve(configuration: Configuration, reload: Reload, announce: Callable[[str], None]) -> int:
+def serve(configuration: Configuration, reload: Reload, announce: Announce) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit code.
 
     `reload` reads the configuration anew, for SIGHUP; `announce` is told the address once it is served.
@@ -50,21 +53,28 @@ def serve(configuration: Configuration, reload: Reload, announce: Callable[[str]
     return 0
 
 
-async def _serve(
-    configuration: Configuration, reload: Reload, announce: Callable[[str], None], writer: LogWriter
-) -> None:
-    settings = configuration.settings
-    gateway = build(configuration, (logs.access_view(settings.log, writer),))
-    async with Listener(gateway, settings.server, settings.limits) as listener:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(COLLECT_AFTER, 20, 50)
+async def _serve(configuration: Configuration, reload: Reload, announce: Announce, writer: LogWriter) -> None:
+    async with AsyncExitStack() as stack:
+        if configuration.is_embedded_default:
+            mock = await stack.enter_async_context(serving(mock_app(DEMO)))
+            configuration = configuration.with_mock(mock)
+        settings = configuration.settings
+        gateway = build(configuration, (logs.access_view(settings.log, writer),))
+        listener = await stack.enter_async_context(Listener(gateway, settings.server, settings.limits))
         stopping = listen_to_signals(lambda: reread(configuration, reload, writer))
+        spare_collections()
         logger.info("serving on %s", listener.address)
         announce(listener.address)
         await stopping.wait()
         await drain(gateway, listener, settings.server)
     logger.info("stopped")
+
+
+def spare_collections() -> None:
+    """Keep what start-up made out of every later garbage collection, and have fewer of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
 
 
 class Listener:
@@ -120,7 +130,7 @@ class Listener:
             id=f"req_{secrets.token_hex(12)}",
             method="-",
             path="-",
-            trace=open_trace(None, None),
+            trace=open_trace(None, None, Sampler(0)),
             route="malformed",
             status=malformed.status,
             outcome=Outcome.REFUSED,

@@ -101,7 +101,7 @@ def _server(reader: Reader) -> Server:
     reader.chapter("Serving")
     return Server(
         host=reader.text("GATEWAY_HOST", "127.0.0.1", "Address to listen on"),
-        port=reader.integer("GATEWAY_PORT", 8080, "Port to listen on", least=1, most=65535),
+        port=reader.integer("GATEWAY_PORT", 8080, "Port to listen on; 0 takes a free one", most=65535),
         workers=reader.integer("GATEWAY_WORKERS", 1, "Processes that serve, sharing the port", least=1, most=256),
         drain_delay=reader.seconds(
             "GATEWAY_DRAIN_DELAY", 0, "Seconds between /readyz answering 503 and the listener closing", zero=True

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from time import monotonic_ns
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.access.clients import Client, Clients
 from gateway.access.tickets import Tickets, Used
-from gateway.downstream.middlewares.errors import Handler, Middleware
 from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY
 from gateway.errors import Unauthenticated
 from gateway.wire import headers

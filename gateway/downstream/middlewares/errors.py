@@ -5,10 +5,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway.downstream.state import DIALECT, EXCHANGE, STARTED
 from gateway.errors import (
@@ -21,9 +21,6 @@ from gateway.errors import (
     Unauthenticated,
 )
 from gateway.providers.provider import Dialect
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 ERROR_FIELD = "x-gateway-error"
 PROBLEM_TYPE = "application/problem+json"

@@ -3,9 +3,9 @@
 from time import monotonic_ns
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.downstream.body import check_length, is_json
-from gateway.downstream.middlewares.errors import Handler, Middleware
 from gateway.downstream.state import EXCHANGE
 from gateway.settings import Limits
 

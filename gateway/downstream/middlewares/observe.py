@@ -6,8 +6,8 @@ from time import monotonic_ns
 
 from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
+from aiohttp.typedefs import Handler, Middleware
 
-from gateway.downstream.middlewares.errors import Handler, Middleware
 from gateway.downstream.state import EXCHANGE
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.recorder import Recorder

@@ -1,0 +1,60 @@
+"""The demo page in a real browser: the browser's own EventSource shows a stream as it is written."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.mock_upstream import Behaviour, mock_app, serving
+from tests.integration.chromium import Chromium
+from tests.running import KEY, Running, environ, run_gateway
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Running]:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serving(mock_app(Behaviour(pace=0.02))))
+        yield await run_gateway(stack, environ(str(url).rstrip("/")))
+
+
+@pytest.fixture
+async def browser(chromium: None) -> AsyncIterator[Chromium]:
+    async with Chromium() as running:
+        yield running
+
+
+async def ask(browser: Chromium, gateway: Running, provider: str, key: str = KEY, model: str = "mock-model") -> None:
+    await browser.goto(f"{gateway.url}/demo")
+    fields = {"key": key, "provider": provider, "dialect": provider, "model": model}
+    for name, value in fields.items():
+        await browser.evaluate(f"document.getElementById('{name}').value = '{value}'")
+    await browser.evaluate("document.getElementById('start').click()")
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+async def test_a_stream_shows_as_it_is_written(browser: Chromium, gateway: Running, provider: str) -> None:
+    await ask(browser, gateway, provider)
+    early = await browser.until("document.getElementById('answer').textContent")
+    await browser.until("document.getElementById('state').textContent.startsWith('Complete')")
+    whole = await browser.evaluate("document.getElementById('answer').textContent")
+    assert whole.startswith(early)
+    assert len(whole) > len(early) > 0
+    assert browser.complaints == []
+    assert all(url.startswith((gateway.url, "data:", "about:")) for url in browser.requested)
+    if shots := os.environ.get("GATEWAY_TEST_SCREENSHOTS"):
+        await browser.screenshot(Path(shots) / f"demo-{provider}.png")
+
+
+async def test_the_browser_does_not_ask_twice(browser: Chromium, gateway: Running) -> None:
+    """A stream that is cut makes EventSource reconnect; the ticket is used up, and nothing is billed again."""
+    await ask(browser, gateway, "openai", model="mock-model+cut-after=3")
+    await browser.until("/Failed|broken off/.test(document.getElementById('state').textContent)")
+    calls = [exchange for exchange in gateway.exchanges if exchange.calls]
+    assert len(calls) == 1
+
+
+async def test_a_wrong_key_is_told(browser: Chromium, gateway: Running) -> None:
+    await ask(browser, gateway, "openai", key="wrong")
+    await browser.until("document.getElementById('state').textContent.startsWith('Refused')")
