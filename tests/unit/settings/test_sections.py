@@ -50,7 +50,9 @@ def test_one_limit_on_bodies_holds_for_uploads_unless_they_have_their_own(
 
 def test_all_sections_tell_their_problems_together() -> None:
     with pytest.raises(SettingsError) as caught:
-        read(GATEWAY_PORT="0", GATEWAY_IDLE_TIMEOUT="never", GATEWAY_LOG_LEVEL="loud", GATEWAY_MAX_BODY_BYTES="none")
+        read(
+            GATEWAY_PORT="65536", GATEWAY_IDLE_TIMEOUT="never", GATEWAY_LOG_LEVEL="loud", GATEWAY_MAX_BODY_BYTES="none"
+        )
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "GATEWAY_PORT",
         "GATEWAY_MAX_BODY_BYTES",

@@ -1,0 +1,110 @@
+"""`python -m gateway`: environment in, exit code out. The one place that looks at the environment.
+
+Exit codes: 0 all is well, 1 the gateway could not serve, 2 the command or the configuration cannot be used.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gateway
+from gateway.access.keys import entry_for, is_id, new_key
+from gateway.configuration import Configuration, load, read, reloaded
+from gateway.settings import Reader, SettingsError
+from gateway.settings.document import as_env, as_markdown
+from gateway.settings.env_file import merged_environ
+from gateway.summary import resolved, welcome
+
+ENV_FILE = Path(".env")
+FORMATS = {"env": as_env, "markdown": as_markdown}
+UNUSABLE = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    given = list(arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
+        given.insert(0, "serve")
+    asked = _parser().parse_args(given)
+    try:
+        run: Callable[[argparse.Namespace], int] = asked.run
+        return run(asked)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"gateway: {problem}", file=sys.stderr)
+        return UNUSABLE
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    configuration = load(_environ(asked))
+    for warning in configuration.warnings:
+        print(f"gateway: warning: {warning}", file=sys.stderr)
+    # The one late import: the other commands need none of what serves, and are quick without it.
+    from gateway.serve import serve
+
+    return serve(
+        configuration, lambda: reloaded(configuration, _environ(asked)), lambda at: _announce(configuration, at)
+    )
+
+
+def _check(asked: argparse.Namespace) -> int:
+    reader = Reader(_environ(asked))
+    print(resolved(reader, read(reader), time.time()), end="")
+    return 0
+
+
+def _new_key(asked: argparse.Namespace) -> int:
+    if not is_id(asked.id):
+        raise SettingsError(["an ID is 1 to 64 of A-Z a-z 0-9 . _ -"])
+    secret = new_key()
+    print("The key. It is shown this once:", file=sys.stderr, flush=True)
+    print(secret, flush=True)
+    print("The entry that lets it in, for GATEWAY_API_KEYS or its file:", file=sys.stderr, flush=True)
+    print(entry_for(asked.id, secret), flush=True)
+    return 0
+
+
+def _settings(asked: argparse.Namespace) -> int:
+    reader = Reader({})
+    read(reader)
+    print(FORMATS[asked.format](reader.variables.values()), end="")
+    return 0
+
+
+def _announce(configuration: Configuration, address: str) -> None:
+    if configuration.demo_key is not None:
+        print(welcome(address, configuration.demo_key.reveal()), flush=True)
+
+
+def _environ(asked: argparse.Namespace) -> dict[str, str]:
+    return merged_environ(asked.env_file or ENV_FILE, os.environ, required=asked.env_file is not None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gateway", description=gateway.__doc__)
+    parser.add_argument("--version", action="version", version=f"gateway {gateway.__version__}")
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument("--env-file", type=Path, metavar="PATH", help="instead of .env in this directory")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", parents=[configured], help="serve (what is done without a command, too)")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser(
+        "check", parents=[configured], help="show what is configured, and what is wrong with it"
+    )
+    check.set_defaults(run=_check)
+    keys = commands.add_parser("keys", help="make keys").add_subparsers(metavar="COMMAND", required=True)
+    new = keys.add_parser("new", help="a new key, shown once, and the entry that lets it in")
+    new.add_argument("id", metavar="ID", help="whose key it is, as the log tells it")
+    new.set_defaults(run=_new_key)
+    settings = commands.add_parser("settings", help="every setting there is")
+    settings.add_argument("--format", choices=FORMATS, default="env", help="as .env (default) or as tables")
+    settings.set_defaults(run=_settings)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

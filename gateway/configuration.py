@@ -1,0 +1,124 @@
+"""All that is configured, from one look at the environment: settings, providers, clients.
+
+Where neither a provider nor a key is configured the gateway serves itself: the bundled mock upstream as provider
+`mock`, with a demo key that is another at each start, on loopback only.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from yarl import URL
+
+from gateway.access.clients import Client, Clients, Key
+from gateway.access.keys import digest_of, new_key, read_clients
+from gateway.providers import declarations
+from gateway.providers.catalog import configured_providers, sources
+from gateway.providers.provider import Provider
+from gateway.settings import Reader, Secret, Settings, SettingsError
+
+DEMO_CLIENT = "demo"
+NO_KEY = (
+    "no client key is configured, though a provider is ({}); `python -m gateway keys new ID` makes one. "
+    "Without either, the gateway would serve its embedded default"
+)
+ONLY_ON_LOOPBACK = (
+    "the embedded default is served on loopback only, such as 127.0.0.1; "
+    "configure a provider and GATEWAY_API_KEYS to be reached from elsewhere"
+)
+NOT_BY_RELOAD = "what is configured and the embedded default do not take each other's place by a reload; restart"
+
+_VERSION = re.compile(r"/v\d[a-z0-9]*/?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a gateway is made from. `demo_key` is there in the embedded default alone."""
+
+    settings: Settings
+    providers: tuple[Provider, ...]
+    clients: Clients
+    demo_key: Secret | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def is_embedded_default(self) -> bool:
+        return self.demo_key is not None
+
+    def with_mock(self, base_url: URL) -> "Configuration":
+        """The embedded default, once its mock upstream is served at `base_url`."""
+        return replace(self, providers=(declarations.mock(base_url),))
+
+
+def load(environ: Mapping[str, str]) -> Configuration:
+    """The configuration in `environ`. Raises SettingsError with every problem there is."""
+    return read(Reader(environ))
+
+
+def read(reader: Reader) -> Configuration:
+    """The same, through a reader that can then tell what it found."""
+    clients = read_clients(reader)
+    settings = Settings.read(reader)
+    providers = configured_providers(reader, settings.timeouts)
+    demo_key = None
+    if not len(clients) and not providers and not reader.problems:
+        demo_key = _demo(reader, clients, settings.server.host)
+    elif providers and not reader.is_set("GATEWAY_API_KEYS"):
+        switches = (name for provider in providers for name in sources(reader, provider))
+        reader.problem("GATEWAY_API_KEYS", NO_KEY.format(", ".join(switches)))
+    reader.finish()
+    configuration = Configuration(settings, providers, clients, demo_key)
+    return replace(configuration, warnings=tuple(_warnings(reader, configuration)))
+
+
+def reloaded(current: Configuration, environ: Mapping[str, str]) -> Configuration:
+    """The configuration as it is now. Raises SettingsError if it cannot take the place of `current`."""
+    fresh = load(environ)
+    if fresh.is_embedded_default != current.is_embedded_default:
+        raise SettingsError([NOT_BY_RELOAD])
+    return current if current.is_embedded_default else fresh
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what listens on `host` can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _demo(reader: Reader, clients: Clients, host: str) -> Secret:
+    if not is_loopback(host):
+        reader.problem("GATEWAY_HOST", ONLY_ON_LOOPBACK)
+    secret = new_key()
+    clients.replace(Clients([Key(digest_of(secret), Client(DEMO_CLIENT))]))
+    return Secret(secret)
+
+
+def _warnings(reader: Reader, configuration: Configuration) -> Iterator[str]:
+    yield from (f"{name} is not a setting of this gateway" for name in reader.unknown())
+    if configuration.is_embedded_default:
+        return
+    if not configuration.providers:
+        yield "no provider is on; set OPENAI_API_KEY, for example, or GATEWAY_PROVIDER_<NAME>_BASE_URL"
+    for provider in configuration.providers:
+        yield from (f"{provider.name}: {doubt}" for applies, doubt in DOUBTS if applies(provider))
+    served = {provider.name for provider in configuration.providers}
+    for client in configuration.clients:
+        for name in sorted((client.providers or set()) - served):
+            yield f"GATEWAY_API_KEYS: {client.id} may use {name}, which is not a provider that is on"
+
+
+def _lacks_key(provider: Provider) -> bool:
+    return provider.key is None and provider.credential is not None and provider.credential.required
+
+
+def _holds_version(provider: Provider) -> bool:
+    return provider.base_url is not None and _VERSION.search(provider.base_url.raw_path) is not None
+
+
+DOUBTS: tuple[tuple[Callable[[Provider], bool], str], ...] = (
+    (_lacks_key, "is on without a key"),
+    (_holds_version, "its base URL ends in a version; clients send that too, and it would be there twice"),
+)
