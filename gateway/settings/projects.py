@@ -17,12 +17,14 @@ class Binding:
     model: str
 
 
-def read_projects(reader: Reader, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+def read_projects(reader: Reader) -> tuple[str, ...]:
     """The names of the projects to serve."""
+    reader.chapter("Projects")
     names = reader.names(
         "GATEWAY_PROJECTS",
-        default,
-        "Projects to serve, apart by commas: built-in ones such as demo, or installed ones",
+        (),
+        "Projects to serve, apart by commas: built-in ones such as demo, or installed ones; "
+        "not set: none, or demo in the embedded default",
     )
     return tuple(dict.fromkeys(names))
 

@@ -8,9 +8,8 @@ def test_projects_are_a_list_without_repeats() -> None:
     assert read_projects(Reader({"GATEWAY_PROJECTS": "demo, acme-search,demo"})) == ("demo", "acme-search")
 
 
-def test_without_a_setting_the_default_holds() -> None:
+def test_without_a_setting_there_are_none() -> None:
     assert read_projects(Reader({})) == ()
-    assert read_projects(Reader({}), ("demo",)) == ("demo",)
 
 
 def test_a_role_is_bound_to_a_provider_and_a_model() -> None:

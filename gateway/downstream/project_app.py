@@ -1,0 +1,117 @@
+"""`/projects/<name>/...`: workflows over HTTP. The routes are mounted from the endpoints' own Operations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.downstream.contract_body import read_checked
+from gateway.downstream.routes import TAG, Served, Tag, mount
+from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY
+from gateway.downstream.stream import stream
+from gateway.downstream.workflow_frames import error_frame, written
+from gateway.errors import Forbidden, InvalidRequest, MethodNotAllowed
+from gateway.projects.binding import BoundProject
+from gateway.projects.project import Endpoint, Project
+from gateway.projects.running import Run
+from gateway.providers.provider import Provider
+from gateway.schema.operation import Operation, Parameter, Response
+from gateway.settings import Limits
+from gateway.telemetry.exchange import Content, Exchange
+from gateway.telemetry.trace_context import new_span_id
+from gateway.upstream.chat import Chat, Model, OpenSession, Tell, Upstream
+from gateway.wire.mode import PARAMETER, StreamMode, asked
+
+PING_SECONDS = 15.0
+STREAM_FIELDS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the workflows of all projects have in common."""
+
+    upstream: Upstream
+    providers: Mapping[str, Provider]
+    http: OpenSession
+    limits: Limits
+    capture: bool = False  # keep what was asked and answered, for traces
+    ping: float = PING_SECONDS  # seconds of silence
+
+
+def project_app(bound: BoundProject, shared: Shared) -> web.Application:
+    """The sub-application of one project."""
+    project, models = bound.project, bound.models(shared.providers)
+    app = web.Application()
+    app[TAG] = Tag(project.name, project.description or project.title)
+    for endpoint in project.endpoints:
+        mount(app, *_served(project, endpoint, models, shared))
+    return app
+
+
+def _served(project: Project, endpoint: Endpoint, models: Mapping[str, Model], shared: Shared) -> Sequence[Served]:
+    operation = project.contract(endpoint)
+    workflow = ServedWorkflow(project, endpoint, models, shared, msgspec.json.Decoder(operation.request))
+    posted = Served(operation, workflow.answer)
+    return (posted, Served(by_ticket(operation), workflow.answer)) if operation.streams else (posted,)
+
+
+def by_ticket(operation: Operation) -> Operation:
+    """The same operation for a browser's EventSource, which can send neither a key nor a body."""
+    return replace(
+        operation,
+        method="GET",
+        summary=f"{operation.summary}, for EventSource",
+        description="A ticket stands for the key and the body, once; POST /tickets gives it.",
+        request=None,
+        examples={},
+        parameters=(Parameter("ticket", "query", "What POST /tickets gave.", required=True),),
+        responses=(Response(204, "The ticket was used before; this makes EventSource stop asking.", media_type=""),),
+        errors=(MethodNotAllowed, *operation.errors),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServedWorkflow:
+    """One endpoint: checks what comes in, runs the workflow, and writes what it says in the mode that was asked for."""
+
+    project: Project
+    endpoint: Endpoint
+    models: Mapping[str, Model]
+    shared: Shared
+    decoder: "msgspec.json.Decoder[Any]"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        exchange, project = request[EXCHANGE], self.project
+        exchange.project = project.name
+        if not request[CLIENT].may_use_project(project.name):
+            raise Forbidden(f"This key may not use the project {project.name}.")
+        if request.method != "POST" and STORED_BODY not in request:
+            raise MethodNotAllowed("Without a ticket, this path is asked by POST.", headers={"Allow": "POST"})
+        mode = exchange.stream_mode = self._mode(request)
+        body, said = await read_checked(request, self.decoder, self.shared.limits.max_body_bytes)
+        exchange.workflow_span_id = new_span_id(exchange.trace)
+        if self.shared.capture:
+            exchange.content = Content(input_value=body.decode("utf-8", "replace"))
+        async with Run(self.endpoint, self._open_chat, exchange, said) as run:
+            if mode is StreamMode.JSON:
+                return web.Response(body=msgspec.json.encode(await run.reply()), content_type="application/json")
+            return await self._stream(request, run, mode)
+
+    def _mode(self, request: web.Request) -> StreamMode:
+        query = request.raw_path.partition("?")[2]
+        mode = asked(query, request.headers.getall("x-stream-mode", ())) or StreamMode.JSON
+        if mode.streams and not self.endpoint.operation.streams:
+            raise InvalidRequest("This endpoint answers in one piece; it has no streaming modes.", param=PARAMETER)
+        return mode
+
+    async def _stream(self, request: web.Request, run: Run, mode: StreamMode) -> web.StreamResponse:
+        """The head goes out with the first words, so that what fails before them still has a status of its own."""
+        opening = await run.opening(self.shared.ping if mode is StreamMode.SSE else None)
+        response = web.StreamResponse(headers={"Content-Type": mode.content_type, **STREAM_FIELDS})
+        failed = error_frame(mode, request[EXCHANGE].id, request.path)
+        return await stream(request, response, written(run, opening, mode, self.shared.ping), failed)
+
+    def _open_chat(self, exchange: Exchange, tell: Tell) -> Chat:
+        return Chat(self.shared.upstream, exchange, self.models, http=self.shared.http, tell=tell)

@@ -1,0 +1,24 @@
+"""Who may read the documentation."""
+
+from dataclasses import dataclass
+
+from gateway.settings.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class DocsSettings:
+    """Whether /docs and /openapi.json are served at all, and whether the document can be read without a key."""
+
+    served: bool = True
+    public: bool = False
+
+
+def read_docs(reader: Reader, default: str = "key") -> DocsSettings:
+    """The settings of the documentation."""
+    access = reader.choice(
+        "GATEWAY_DOCS",
+        default,
+        ("key", "open", "off"),
+        "Who may read /openapi.json, and with it /docs: key, holders of a key; open, everyone; off, nobody",
+    )
+    return DocsSettings(served=access != "off", public=access == "open")
