@@ -64,10 +64,12 @@ class Dialect(Protocol):
         """Whether an event stream of a known operation that ends with `tail` ended as it should; True where unknown."""
         ...
 
-    def facts(self, path: str, request: bytes, head: bytes, tail: bytes, *, content: bool) -> Facts:
-        """All that can be read off a call: `head` and `tail` are the response's two ends (the same bytes if short).
+    def facts(self, path: str, request: bytes, head: bytes, tail: bytes, *, content: bool, whole: bool = True) -> Facts:
+        """All that can be read off a call. Never raises, whatever the bytes.
 
-        Never raises, whatever the bytes. `content` also reads messages.
+        `head` is the response's first N bytes, `tail` its last M bytes after those: not a byte in both, none between
+        them if `whole`. A short response has an empty `tail`, or one that equals `head`. `content` also reads
+        messages; those of a streamed answer only if it is `whole`. Bodies have no content coding any more.
         """
         ...
 

@@ -1,0 +1,102 @@
+"""Anthropic's dialect: the Messages API."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gateway.errors import GatewayError, InvalidRequest
+from gateway.providers import apis, failures
+from gateway.providers.apis import Api
+from gateway.providers.provider import Prompt, Shape, UpstreamRequest
+from gateway.providers.reading import messages
+from gateway.providers.reading.api import Bodies
+from gateway.providers.reading.lenient import mapping, objects, parsed, text
+from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
+from gateway.telemetry.exchange import Facts
+
+_DEFAULT_MAX_TOKENS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class AnthropicDialect:
+    """`max_tokens` is mandatory, so workflows that name none are given one."""
+
+    @property
+    def name(self) -> str:
+        return "anthropic"
+
+    def operation(self, path: str) -> str:
+        return apis.operation(_api_at(path))
+
+    def streams(self, path: str, query: str, body: bytes) -> bool:
+        return asks_for_stream(body)
+
+    def reshape(self, target: str, body: bytes, *, stream: bool) -> Shape:
+        if _api_at(target.partition("?")[0]) is apis.MESSAGES:
+            return Shape(target, with_stream(body, stream))
+        if stream:
+            raise InvalidRequest(NO_STREAM, param="stream_mode")
+        return Shape(target, body)
+
+    def ended(self, path: str, tail: bytes) -> bool:
+        return apis.ended(_api_at(path), tail)
+
+    def facts(self, path: str, request: bytes, head: bytes, tail: bytes, *, content: bool, whole: bool = True) -> Facts:
+        return apis.facts(_api_at(path), path, Bodies(request, head, tail, whole), content=content)
+
+    def chat(self, model: str, prompt: Prompt, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:
+        given = dict(parameters)
+        if "stop" in given:
+            stop = given.pop("stop")
+            given["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+        system = [said for role, said in prompt.messages if role == "system"]
+        turns = [{"role": role, "content": said} for role, said in prompt.messages if role != "system"]
+        if not turns:  # at least one turn is mandatory
+            turns, system = [{"role": "user", "content": "\n\n".join(system)}], []
+        body: dict[str, Any] = {"max_tokens": _DEFAULT_MAX_TOKENS, **given, "model": model, "messages": turns}
+        if system:
+            body["system"] = "\n\n".join(system)
+        if stream:
+            body["stream"] = True
+        fields = ((b"Content-Type", b"application/json"),)
+        return UpstreamRequest("POST", "/v1/messages", fields, msgspec.json.encode(body))
+
+    def embed(self, model: str, texts: Sequence[str]) -> UpstreamRequest:
+        raise InvalidRequest("Anthropic's API has no embeddings.")
+
+    def text(self, body: bytes) -> str:
+        answer = mapping(parsed(body))
+        if not isinstance(answer.get("content"), list):
+            raise ValueError("no message")
+        blocks = objects(answer["content"])
+        return "".join(text(block.get("text")) for block in blocks if block.get("type") == "text")
+
+    def vectors(self, body: bytes) -> list[list[float]]:
+        raise ValueError("Anthropic's API has no embeddings")
+
+    def delta(self, data: bytes) -> str:
+        return messages.delta_text(mapping(parsed(data))) if b"text_delta" in data else ""
+
+    def stream_failed(self, data: bytes) -> bool:
+        return b"error" in data and mapping(parsed(data)).get("type") == "error"
+
+    def end_of_stream(self) -> bytes:
+        return b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        return failures.anthropic_error(error, request_id)
+
+    def stream_error(self, error: GatewayError, request_id: str, path: str) -> bytes:
+        api = _api_at(path)
+        in_words_of = api.stream_error if api is not None and api.stream_error else failures.anthropic_event
+        return in_words_of(error, request_id)
+
+
+def _api_at(path: str) -> Api | None:
+    # The base URL may end with the version already.
+    return apis.MESSAGES if path.endswith("/messages") else apis.api_at(path)
+
+
+ANTHROPIC: Final = AnthropicDialect()

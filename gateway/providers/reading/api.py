@@ -1,0 +1,165 @@
+"""Reads a call's facts off its bodies. What one API's bodies mean is told by a module that is a `Reading`.
+
+An API tells its model at the start of a stream and its usage at the end, so a few events of either end are enough;
+only where content is captured is a stream read whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, Protocol
+
+from gateway.providers.reading import ends
+from gateway.providers.reading.content import MOST_CHARACTERS, MOST_MESSAGES, body_text, clipped
+from gateway.providers.reading.lenient import Members, leading, mapping, objects, opened, parsed, trailing
+from gateway.providers.reading.parameters import parameters_of
+from gateway.telemetry.exchange import Content, Facts, Message
+
+_FIRST_EVENTS: Final = 8
+_LAST_EVENTS: Final = 8
+
+
+class Reading(Protocol):
+    """What the bodies of one API mean. Each method takes whatever was parsed, and never raises."""
+
+    @property
+    def CLOSING(self) -> Sequence[str]:
+        """Members that an answer tells late: looked for in its end where it is too long to be kept whole."""
+        ...
+
+    def asked(self, facts: Facts, path: str, request: Members) -> None:
+        """Note the model and whether a stream was asked for."""
+        ...
+
+    def document(self, facts: Facts, answer: Members) -> None:
+        """Note what a unary answer tells; of one that is cut, members are missing."""
+        ...
+
+    def opening(self, facts: Facts, event: Members) -> bool:
+        """Note what one of the first events tells; True if the rest need not be read."""
+        ...
+
+    def closing(self, facts: Facts, event: Members) -> bool:
+        """Note what one of the last events tells, the last one first; True if the rest need not be read."""
+        ...
+
+    def ended(self, tail: bytes) -> bool:
+        """Whether an event stream that ends with `tail` ended as it should."""
+        ...
+
+    def said(self, content: Content, request: Members) -> None:
+        """Take over what the client said: messages and tools, or texts."""
+        ...
+
+    def answered(self, answer: Members) -> list[Message]:
+        """The messages in a unary answer."""
+        ...
+
+    def told(self, events: Sequence[Members]) -> list[Message]:
+        """The messages that all events of a stream add up to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """A call's bodies. `head` and `tail` are the response's two ends, `tail` following `head`: without a gap between
+    them if `whole`, which they may also be with an empty `tail`, or one that is the same as `head`.
+    """
+
+    request: bytes
+    head: bytes
+    tail: bytes
+    whole: bool
+
+    @property
+    def response(self) -> bytes:
+        """The response in one piece, if it is known whole."""
+        return self.head if self.tail == self.head else self.head + self.tail
+
+    @property
+    def first(self) -> bytes:
+        """Where the response's first events stand."""
+        return self.response if self.whole else self.head
+
+    @property
+    def last(self) -> bytes:
+        """Where its last events stand."""
+        return self.response if self.whole else self.tail
+
+
+def read(reading: Reading, operation: str, path: str, bodies: Bodies, *, content: bool) -> Facts:
+    """All that can be read off a call."""
+    request = opened(bodies.request)
+    facts = Facts(operation=operation, parameters=parameters_of(request))
+    reading.asked(facts, path, request)
+    if content:
+        facts.content = Content(input_value=body_text(bodies.request))
+        reading.said(facts.content, request)
+    if bodies.head:
+        facts.streamed = ends.is_event_stream(bodies.first) or ends.is_array(bodies.first)
+        answered = (_stream if facts.streamed else _document)(reading, facts, bodies, content)
+        if facts.content is not None:
+            _show(facts.content, answered, bodies, facts.streamed)
+    return facts
+
+
+def _document(reading: Reading, facts: Facts, bodies: Bodies, content: bool) -> list[Message]:
+    if bodies.whole:
+        answer = opened(bodies.response)
+        reading.document(facts, answer)
+        return reading.answered(answer) if content else []
+    reading.document(facts, _late(reading, bodies.tail) | leading(bodies.head))
+    return []
+
+
+def _stream(reading: Reading, facts: Facts, bodies: Bodies, content: bool) -> list[Message]:
+    is_array, told = ends.is_array(bodies.first), []
+    first, last = ends.plain(bodies.first), ends.plain(bodies.last)
+    if is_array or (content and bodies.whole):
+        events = _elements(bodies) if is_array else [_event(data) for data in ends.forward(first)]
+        _read_ends(reading, facts, iter(events), reversed(events))
+        if content and bodies.whole:
+            told = reading.told(events)
+    else:
+        _read_ends(reading, facts, map(_event, ends.forward(first)), map(_event, ends.backward(last)))
+    if facts.usage is None and (is_array or ends.starts_inside_an_event(last)):
+        reading.document(facts, _late(reading, last))
+    return told
+
+
+def _read_ends(reading: Reading, facts: Facts, first: Iterator[Members], last: Iterator[Members]) -> None:
+    for event in islice(first, _FIRST_EVENTS):
+        if reading.opening(facts, event):
+            break
+    for event in islice(last, _LAST_EVENTS):
+        if reading.closing(facts, event):
+            break
+
+
+def _elements(bodies: Bodies) -> list[Members]:
+    """The elements of a stream that is one array; of one that is cut, the first."""
+    if bodies.whole and (elements := objects(parsed(bodies.response))):
+        return list(elements)
+    return [leading(bodies.head.lstrip()[1:])]
+
+
+def _event(data: bytes) -> Members:
+    """An event's object; of one that is cut, what is left of it."""
+    return mapping(parsed(data)) or leading(data) if data.startswith(b"{") else {}
+
+
+def _late(reading: Reading, end: bytes) -> dict[str, Any]:
+    found = {name: trailing(end, name) for name in reading.CLOSING}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _show(content: Content, answered: list[Message], bodies: Bodies, streamed: bool) -> None:
+    content.output_messages = answered[:MOST_MESSAGES]
+    said = "".join(message.content for message in answered) if streamed else ""
+    if said:
+        content.output_value = clipped(said)
+    elif bodies.whole:
+        content.output_value = body_text(bodies.response)
+    else:
+        half = MOST_CHARACTERS // 2
+        content.output_value = f"{body_text(bodies.head, half)} [...] {body_text(bodies.tail[-half:], half)}"

@@ -1,0 +1,154 @@
+"""OpenAI's chat completions, and the legacy text completions, which tell all but the text in the same members."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.providers.reading import ends
+from gateway.providers.reading.content import MOST_MESSAGES, Fragments, all_text, schemas, spoken, texts, tool_call
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
+
+CLOSING: Final = ("model", "usage", "finish_reason")
+
+
+def asked(facts: Facts, path: str, request: Members) -> None:
+    facts.request_model = named(member(request, "model"))
+    facts.streamed = member(request, "stream") is True
+
+
+def document(facts: Facts, answer: Members) -> None:
+    opening(facts, answer)
+    facts.usage = usage_of(answer)
+    # Of an answer that is cut, the choices are gone; what the last one told may have been found.
+    choices = objects(member(answer, "choices")) or [{"finish_reason": member(answer, "finish_reason")}]
+    facts.finish_reasons = [reason for choice in choices if (reason := named(choice.get("finish_reason")))]
+
+
+def opening(facts: Facts, event: Members) -> bool:
+    facts.response_id = facts.response_id or named(member(event, "id"))
+    # Azure's first event has an empty model.
+    facts.response_model = facts.response_model or named(member(event, "model"))
+    return facts.response_id is not None and facts.response_model is not None
+
+
+def closing(facts: Facts, event: Members) -> bool:
+    if facts.usage is None:
+        facts.usage = usage_of(event)
+    reasons = [reason for choice in objects(event.get("choices")) if (reason := named(choice.get("finish_reason")))]
+    facts.finish_reasons[:0] = reasons
+    # Several choices end one after the other, and usage is told with the last of them or after it.
+    return bool(facts.finish_reasons) and not reasons
+
+
+def ended(tail: bytes) -> bool:
+    body = ends.plain(tail)
+    done = body.rfind(b"[DONE]", max(len(body) - 2048, 0))
+    if done >= 0 and _DONE_LINE.match(body[body.rfind(b"\n", 0, done) + 1 :]):
+        return True
+    last = next(ends.backward(ends.complete(body)), b"")
+    return is_failure(mapping(parsed(last)))
+
+
+_DONE_LINE: Final = re.compile(rb"data: ?\[DONE\][ \t]*(?:\n|$)")
+
+
+def is_failure(event: Members) -> bool:
+    """Whether an event is the upstream's own error, of any of OpenAI's APIs."""
+    return bool(event.get("error")) or event.get("type") in ("error", "response.failed")
+
+
+def usage_of(answer: Members) -> Usage | None:
+    """Tokens as an answer or event tells them: in `usage`, at Groq in `x_groq.usage`."""
+    usage = member(answer, "usage") or mapping(member(answer, "x_groq")).get("usage")
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
+    told = Usage(
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        total_tokens=count(usage.get("total_tokens")),
+        cache_read_tokens=count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
+        cache_write_tokens=count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=count(completion.get("reasoning_tokens")),
+    )
+    return told if told != Usage() else None
+
+
+def said(content: Content, request: Members) -> None:
+    content.input_messages = [_message(item) for item in objects(member(request, "messages"))[:MOST_MESSAGES]]
+    if not content.input_messages:
+        content.input_messages = [Message("user", prompt) for prompt in texts(member(request, "prompt"))]
+    content.tools = schemas(member(request, "tools") or member(request, "functions"))
+
+
+def answered(answer: Members) -> list[Message]:
+    return [
+        _message(choice["message"]) if isinstance(choice.get("message"), dict) else _completion(choice)
+        for choice in objects(member(answer, "choices"))
+    ]
+
+
+def told(events: Sequence[Members]) -> list[Message]:
+    messages: dict[int, Message] = {}
+    calls: dict[tuple[int, int], ToolCall] = {}
+    said, arguments = Fragments(), Fragments()
+    for event in events:
+        for choice in objects(event.get("choices")):
+            index = count(choice.get("index")) or 0
+            message = messages.setdefault(index, Message("assistant"))
+            said.add(index, delta_text(choice))
+            for fragment in objects(mapping(choice.get("delta")).get("tool_calls")):
+                key = (index, _number(fragment, len(message.tool_calls)))
+                if key not in calls:
+                    calls[key] = ToolCall("", "", "")
+                    message.tool_calls.append(calls[key])
+                arguments.add(key, _take_over(calls[key], fragment))
+    for index, message in messages.items():
+        message.content = said.joined(index)
+    for key, call in calls.items():
+        call.arguments = arguments.joined(key)
+    return [messages[index] for index in sorted(messages)]
+
+
+def _number(fragment: Members, known: int) -> int:
+    """Calls come in pieces, told apart by their index; where it is missing, a piece with an id begins a new one."""
+    number = count(fragment.get("index"))
+    if number is not None:
+        return number
+    return known if fragment.get("id") or not known else known - 1
+
+
+def _take_over(call: ToolCall, fragment: Members) -> str:
+    """Note what a piece tells of `call`; the arguments in it."""
+    function = mapping(fragment.get("function"))
+    call.id = call.id or named(fragment.get("id")) or ""
+    call.name = call.name or named(function.get("name")) or ""
+    return text(function.get("arguments"))
+
+
+def delta_text(choice: Members) -> str:
+    """The text in one choice of an event, of either API."""
+    if "delta" not in choice:
+        return text(choice.get("text"))
+    delta = mapping(choice["delta"])
+    content = delta.get("content")
+    return all_text(content) or text(delta.get("refusal"))
+
+
+def _message(item: Members) -> Message:
+    calls = []
+    for call in objects(item.get("tool_calls")):
+        function = mapping(call.get("function") or call.get("custom"))
+        calls.append(tool_call(call.get("id"), function.get("name"), function.get("arguments", function.get("input"))))
+    return Message(
+        role=named(item.get("role")) or "",
+        content=spoken(item.get("content")) or text(item.get("refusal")),
+        name=named(item.get("name")),
+        tool_call_id=named(item.get("tool_call_id")),
+        tool_calls=calls,
+    )
+
+
+def _completion(choice: Members) -> Message:
+    return Message("assistant", spoken(choice.get("text")))

@@ -1,0 +1,180 @@
+"""Google's generateContent: candidates of parts; each event of a stream is a whole response, cumulative in usage."""
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+from urllib.parse import unquote
+
+from gateway.providers.reading import ends
+from gateway.providers.reading.content import (
+    MOST_MESSAGES,
+    Fragments,
+    as_json,
+    clipped,
+    schemas,
+    spoken,
+    tool_call,
+    tool_result,
+)
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
+
+CLOSING: Final = ("responseId", "modelVersion", "usageMetadata", "finishReason")
+
+
+def asked(facts: Facts, path: str, request: Members) -> None:
+    facts.request_model = model_in(path)
+    facts.streamed = path.endswith("streamGenerateContent")
+    # What counts is inside; the members beside it are settings too.
+    facts.parameters = {**mapping(facts.parameters.get("generationConfig")), **facts.parameters}
+    facts.parameters.pop("generationConfig", None)
+
+
+def model_in(path: str) -> str | None:
+    """The model that a path names: `.../models/{model}:method`."""
+    found = _MODEL.search(path)
+    return named(unquote(found.group(1))) if found else None
+
+
+_MODEL: Final = re.compile(r"/([^/:]+)(?::|%3[Aa])\w+$")
+
+
+def document(facts: Facts, answer: Members) -> None:
+    opening(facts, answer)
+    facts.usage = _usage(member(answer, "usageMetadata"))
+    # Of an answer that is cut, the candidates are gone; what the last one told may have been found.
+    candidates = objects(member(answer, "candidates")) or [{"finishReason": member(answer, "finishReason")}]
+    facts.finish_reasons = [reason for item in candidates if (reason := named(item.get("finishReason")))]
+    if blocked := named(mapping(member(answer, "promptFeedback")).get("blockReason")):
+        facts.finish_reasons.append(blocked)
+
+
+def opening(facts: Facts, event: Members) -> bool:
+    facts.response_id = facts.response_id or named(member(event, "responseId"))
+    facts.response_model = facts.response_model or named(member(event, "modelVersion"))
+    return facts.response_id is not None and facts.response_model is not None
+
+
+def closing(facts: Facts, event: Members) -> bool:
+    if facts.usage is None:
+        facts.usage = _usage(event.get("usageMetadata"))
+    if not facts.finish_reasons:
+        found = Facts()
+        document(found, event)
+        facts.finish_reasons = found.finish_reasons
+    return facts.usage is not None and bool(facts.finish_reasons)
+
+
+def ended(tail: bytes) -> bool:
+    body = ends.plain(tail)
+    if not _HAS_EVENTS.search(body) and body.rstrip().endswith(b"]"):
+        return True  # streamed as one array
+    events = ends.complete(body)
+    if any(_is_last(mapping(parsed(data))) for data in islice(ends.backward(events), 4)):
+        return True
+    # The last event may hold an image, and be longer than all that was kept.
+    return bool(events) and ends.starts_inside_an_event(events)
+
+
+_HAS_EVENTS: Final = re.compile(rb"(?:^|\n)(?:data|event|id|retry)?:")
+
+
+def _is_last(event: Members) -> bool:
+    """Whether a stream may end after `event`: it was finished, blocked, or failed."""
+    if event.get("error") or mapping(event.get("promptFeedback")).get("blockReason"):
+        return True
+    return any(candidate.get("finishReason") for candidate in objects(event.get("candidates")))
+
+
+def _usage(usage: object) -> Usage | None:
+    """Thoughts are billed as output, and what tools put into the prompt as input; the counts leave them out."""
+    found = mapping(usage)
+    thoughts = count(found.get("thoughtsTokenCount"))
+    told = Usage(
+        input_tokens=_sum(count(found.get("promptTokenCount")), count(found.get("toolUsePromptTokenCount"))),
+        output_tokens=_sum(count(found.get("candidatesTokenCount")), thoughts),
+        total_tokens=count(found.get("totalTokenCount")),
+        cache_read_tokens=count(found.get("cachedContentTokenCount")),
+        reasoning_tokens=thoughts,
+    )
+    return told if told != Usage() else None
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None and second is None else (first or 0) + (second or 0)
+
+
+def said(content: Content, request: Members) -> None:
+    for name in ("systemInstruction", "system_instruction"):
+        if system := spoken(_said_parts(mapping(member(request, name)))):
+            content.input_messages.append(Message("system", system))
+    for item in objects(member(request, "contents"))[:MOST_MESSAGES]:
+        content.input_messages += _input(item)
+    content.tools = schemas(member(request, "tools"))
+
+
+def _input(item: Members) -> list[Message]:
+    parts = objects(item.get("parts"))
+    results = [mapping(part.get("functionResponse")) for part in parts if "functionResponse" in part]
+    messages = [
+        tool_result("tool", as_json(result.get("response")), id=result.get("id"), name=result.get("name"))
+        for result in results
+    ]
+    said, calls = spoken(_said_parts(item)), _calls(parts)
+    if said or calls or not messages:
+        messages.append(Message(named(item.get("role")) or "user", said, tool_calls=calls))
+    return messages
+
+
+def _said_parts(content: Members) -> list[str]:
+    return [_part(part) for part in objects(content.get("parts"))]
+
+
+def _part(part: Members) -> str:
+    """The text of one part: thoughts are no text, and data is only named."""
+    if part.get("thought") is True:
+        return ""
+    if said := text(part.get("text")):
+        return said
+    data = mapping(part.get("inlineData") or part.get("inline_data") or part.get("fileData") or part.get("file_data"))
+    if not data:
+        return ""
+    kind = text(data.get("mimeType") or data.get("mime_type")).partition("/")[0]
+    return f"[{kind}]" if kind in ("image", "audio", "video") else "[file]"
+
+
+def _calls(parts: Sequence[Members]) -> list[ToolCall]:
+    calls = [mapping(part.get("functionCall")) for part in parts if "functionCall" in part]
+    return [tool_call(call.get("id"), call.get("name"), call.get("args")) for call in calls]
+
+
+def answered(answer: Members) -> list[Message]:
+    return [_output(mapping(item.get("content"))) for item in objects(member(answer, "candidates"))]
+
+
+def _output(content: Members) -> Message:
+    calls = _calls(objects(content.get("parts")))
+    return Message(named(content.get("role")) or "model", clipped("".join(_said_parts(content))), tool_calls=calls)
+
+
+def told(events: Sequence[Members]) -> list[Message]:
+    messages: dict[int, Message] = {}
+    pieces = Fragments()
+    for event in events:
+        for candidate in objects(event.get("candidates")):
+            index, content = count(candidate.get("index")) or 0, mapping(candidate.get("content"))
+            message = messages.setdefault(index, Message("model"))
+            message.role = named(content.get("role")) or message.role
+            message.tool_calls += _calls(objects(content.get("parts")))
+            pieces.add(index, "".join(_said_parts(content)))
+    for index, message in messages.items():
+        message.content = pieces.joined(index)
+    return [messages[index] for index in sorted(messages)]
+
+
+def delta_text(event: Members) -> str:
+    """The text of the first candidate in one event or answer."""
+    candidates = objects(event.get("candidates"))
+    parts = objects(mapping(candidates[0].get("content")).get("parts")) if candidates else []
+    return "".join(text(part.get("text")) for part in parts if part.get("thought") is not True)

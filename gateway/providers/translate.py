@@ -1,0 +1,191 @@
+"""A provider's answer in the shape a client asked for: events as lines, as bare text, a document as an event.
+
+Rule: what cannot be translated, or did not end as it should, raises; a translated stream never looks complete if the
+provider's was not.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.providers.provider import Dialect
+from gateway.providers.reading.lenient import parsed
+from gateway.wire import sse
+from gateway.wire.mode import StreamMode
+
+MOST_DOCUMENT_BYTES: Final = 32 * 1024 * 1024
+_MOST_END_BYTES: Final = 16 * 1024
+
+_MALFORMED: Final = "The provider sent a stream that cannot be translated."
+
+
+async def translated(
+    chunks: AsyncIterator[bytes],
+    dialect: Dialect,
+    mode: StreamMode,
+    *,
+    streamed: bool,
+    path: str = "",
+    most_document_bytes: int = MOST_DOCUMENT_BYTES,
+) -> AsyncGenerator[bytes, None]:
+    """The frames of a successful answer in `mode`; `streamed` says whether `chunks` is an event stream.
+
+    Where `path` is given, the stream must end as that API's streams do. Raises UpstreamError and UpstreamTruncated,
+    and whatever `chunks` raises. Closes `chunks`.
+    """
+    async with _closing(chunks):
+        if not streamed:
+            body = await _read(chunks, most_document_bytes)
+            for frame in _FROM_DOCUMENT[mode](dialect, body):
+                yield frame
+            return
+        if mode in (StreamMode.SSE, StreamMode.JSON):
+            async for chunk in chunks:
+                yield chunk
+            return
+        from_event = _line if mode is StreamMode.NDJSON else _text
+        decoder, end = sse.Decoder(), _End()
+        async for chunk in chunks:
+            end.hear(chunk)
+            try:
+                frames = [frame for event in decoder.feed(chunk) if (frame := from_event(dialect, event.data))]
+            except sse.EventTooLarge as error:
+                raise UpstreamError(_MALFORMED) from error
+            if frames:
+                yield b"".join(frames)
+        if path and not dialect.ended(path, bytes(end)):
+            raise UpstreamTruncated("The provider ended its stream without saying that it is complete.")
+
+
+def error_frame(dialect: Dialect, mode: StreamMode, request_id: str, path: str) -> Callable[[GatewayError], bytes]:
+    """What a running answer in `mode` shows of our error before it is broken off; bare text has no words for one."""
+    if mode is StreamMode.SSE:
+        return lambda error: dialect.stream_error(error, request_id, path)
+    if mode is StreamMode.NDJSON:
+        return lambda error: _one_line(dialect.error(error, request_id)) + b"\n"
+    return lambda error: b""
+
+
+def _line(dialect: Dialect, data: bytes) -> bytes:
+    """An event as a line; nothing of an end marker, a ping, or an event without data."""
+    if not data or data.startswith(b"[DONE]"):
+        return b""
+    kind = _kind(data)
+    if kind.type == "ping":
+        return b""
+    line = _one_line(data)
+    if kind.type == "error" and kind.error is None:
+        # The Responses API has its errors flat; a line says `error` whatever the API.
+        line = b'{"error":' + line + b"}"
+    return line + b"\n"
+
+
+def _text(dialect: Dialect, data: bytes) -> bytes:
+    """The text in an event."""
+    if not data or data.startswith(b"[DONE]"):
+        return b""
+    if dialect.stream_failed(data):
+        raise UpstreamError("The provider ended its stream with an error.")
+    delta = dialect.delta(data)
+    if not delta:
+        _kind(data)
+    return delta.encode("utf-8", "replace")
+
+
+class _Kind(msgspec.Struct):
+    type: object = None
+    error: object = None
+
+
+_kinds = msgspec.json.Decoder(_Kind)
+
+
+def _kind(data: bytes) -> _Kind:
+    """What an event says it is; UpstreamError if it is no JSON object."""
+    try:
+        return _kinds.decode(data)
+    except (ValueError, RecursionError) as error:
+        event = parsed(data)  # more forgiving
+        if not isinstance(event, dict):
+            raise UpstreamError(_MALFORMED) from error
+        return _Kind(event.get("type"), event.get("error"))
+
+
+def _one_line(document: bytes) -> bytes:
+    """A JSON document without line ends, which can only stand between its tokens."""
+    return document.strip().replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def _line_of_document(dialect: Dialect, body: bytes) -> list[bytes]:
+    return [_checked(body) + b"\n"]
+
+
+def _event_of_document(dialect: Dialect, body: bytes) -> list[bytes]:
+    return [sse.encode(_checked(body)), dialect.end_of_stream()]
+
+
+def _text_of_document(dialect: Dialect, body: bytes) -> list[bytes]:
+    try:
+        return [dialect.text(body).encode("utf-8", "replace")]
+    except ValueError as error:
+        raise UpstreamError("The provider sent an answer without text.") from error
+
+
+def _same_document(dialect: Dialect, body: bytes) -> list[bytes]:
+    return [body]
+
+
+_FROM_DOCUMENT: Final = {
+    StreamMode.NDJSON: _line_of_document,
+    StreamMode.SSE: _event_of_document,
+    StreamMode.TEXT: _text_of_document,
+    StreamMode.JSON: _same_document,
+}
+
+
+def _checked(body: bytes) -> bytes:
+    if parsed(body) is None:
+        raise UpstreamError("The provider sent an answer that is no JSON document.")
+    return _one_line(body)
+
+
+async def _read(chunks: AsyncIterator[bytes], most: int) -> bytes:
+    parts: list[bytes] = []
+    async for chunk in chunks:
+        most -= len(chunk)
+        if most < 0:
+            raise UpstreamError("The provider sent a larger answer than can be translated.")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+class _End:
+    """The last bytes of a stream, kept as the pieces they came in."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+
+    def hear(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        while self._size - len(self._pieces[0]) > _MOST_END_BYTES:
+            self._size -= len(self._pieces.popleft())
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+@asynccontextmanager
+async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
