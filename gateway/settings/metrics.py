@@ -37,6 +37,7 @@ class MetricsSettings:
 
 def read_metrics(reader: Reader) -> MetricsSettings:
     """The section; contradictions between its variables are problems."""
+    reader.chapter("Metrics")
     defaults = MetricsSettings()
     access = reader.choice(
         "GATEWAY_METRICS_ACCESS",
