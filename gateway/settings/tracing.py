@@ -160,7 +160,11 @@ def _content(reader: Reader) -> ContentSettings:
             )
         ),
         limit=reader.integer(
-            "GATEWAY_TRACE_CONTENT_LIMIT", 32_768, "Characters of a prompt or answer in one attribute", least=1
+            "GATEWAY_TRACE_CONTENT_LIMIT",
+            32_768,
+            "Characters of a prompt or answer in one attribute",
+            least=1,
+            most=131_072,
         ),
         hidden=_hidden(reader),
     )

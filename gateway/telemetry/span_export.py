@@ -1,0 +1,218 @@
+"""Brings encoded spans to Phoenix: a bounded box, one request at a time, and no more patience than was agreed.
+
+Rule 1: whoever hands spans in never waits; what does not fit is dropped, the newest first, and counted.
+Rule 2: after a failure nothing is sent for a pause that doubles from one failure to the next: the circuit is open and
+the box fills. What was offered ATTEMPTS times in vain, or refused for good, is given up and counted.
+Rule 3: at exit there is one last attempt, within STOP_SECONDS, whatever Phoenix does.
+
+aiohttp's client sends, on the event loop: one request for hundreds of spans, within a total time that also ends the
+silence of a name server and an answer that trickles. The exporter that `phoenix.otel` sets up posts the same, but it
+blocks a thread, repeats on terms of its own, cannot be stopped within a bound, and takes 0.6 s to import.
+"""
+
+import asyncio
+import io
+import logging
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import aiohttp
+
+from gateway import __version__
+from gateway.settings.tracing import TracingSettings
+from gateway.telemetry import names, otlp
+from gateway.telemetry.daemon_resolver import DaemonResolver
+
+SCOPE = "gateway"
+BATCH_BYTES = 1 << 20
+LINGER_SECONDS = 0.5  # for spans to share a request
+ATTEMPTS = 3
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+STOP_SECONDS = 1.5
+CLOSE_SECONDS = 0.2
+CONTENT_TYPE = "application/x-protobuf"
+
+_TRY_AGAIN = frozenset({429, 502, 503, 504})  # the list of the OTLP specification
+_MOST_READ = 1 << 16
+
+logger = logging.getLogger("gateway")
+
+
+@dataclass(slots=True)
+class SpanCounts:
+    """What became of spans: `sent` were taken, `failed` were offered in vain, `dropped` were never offered."""
+
+    sent: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+class Parcel(NamedTuple):
+    """The spans of one exchange for one Phoenix project; `data` as `otlp.scope_spans` writes them."""
+
+    project: str
+    spans: int
+    data: bytes
+
+
+class Answer(NamedTuple):
+    """How a request ended: `why` it failed in a word or two, "" if it did not, and whether to repeat it."""
+
+    why: str = ""
+    again: bool = False
+    retry_after: float = 0.0
+
+
+class SpanExport:
+    """Sends from start-up to clean-up. An async context manager."""
+
+    def __init__(self, settings: TracingSettings, counts: SpanCounts) -> None:
+        if settings.endpoint is None:
+            raise ValueError("there is no collector to send spans to")
+        self._endpoint = settings.endpoint
+        self._settings = settings
+        self._counts = counts
+        self._box: deque[Parcel] = deque()
+        self._bytes = 0
+        self._failures = 0
+        self._resource = {
+            names.SERVICE_NAME: settings.service,
+            names.SERVICE_VERSION: __version__,
+            names.SDK_LANGUAGE: "python",
+            names.SDK_NAME: __name__,
+            names.SDK_VERSION: __version__,
+        }
+        self._something = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self._bytes >= self._settings.queue_bytes
+
+    def offer(self, parcel: Parcel) -> None:
+        """Take `parcel`, or drop it if the box is full."""
+        if self.is_full:
+            self._counts.dropped += parcel.spans
+            return
+        self._box.append(parcel)
+        self._bytes += len(parcel.data)
+        self._something.set()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._send_forever(), name="span-export")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._something.set()
+        if self._task is not None:
+            _, late = await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+                await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+        self._counts.dropped += sum(parcel.spans for parcel in self._box)
+        self._box.clear()
+
+    async def _send_forever(self) -> None:
+        async with self._session() as session:
+            while not self._stopping.is_set():
+                await self._something.wait()
+                self._something.clear()
+                await self._pause(LINGER_SECONDS)
+                while self._box:
+                    await self._deliver(session, self._take())
+
+    def _take(self) -> list[Parcel]:
+        batch = [self._box.popleft()]
+        size = len(batch[0].data)
+        while self._box and size + len(self._box[0].data) <= BATCH_BYTES:
+            batch.append(self._box.popleft())
+            size += len(batch[-1].data)
+        self._bytes -= size
+        return batch
+
+    async def _deliver(self, session: aiohttp.ClientSession, batch: Sequence[Parcel]) -> None:
+        body = self._request(batch)
+        answer = Answer("not sent", again=True)
+        try:
+            for _ in range(ATTEMPTS):
+                if self._failures:
+                    await self._pause(max(answer.retry_after, _pause_after(self._failures)))
+                answer = await self._post(session, body)
+                self._learn(answer)
+                if not answer.again or self._stopping.is_set():
+                    break
+        finally:
+            spans = sum(parcel.spans for parcel in batch)
+            if answer.why:
+                self._counts.failed += spans
+            else:
+                self._counts.sent += spans
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Answer:
+        try:
+            async with session.post(self._endpoint, data=io.BytesIO(body), allow_redirects=False) as response:
+                await response.content.read(_MOST_READ)
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            return Answer(type(error).__name__, again=True)
+        if 200 <= response.status < 300:
+            return Answer()
+        return Answer(f"status {response.status}", response.status in _TRY_AGAIN, _retry_after(response))
+
+    def _learn(self, answer: Answer) -> None:
+        """Open or close the circuit; the log tells when it changes, not each time."""
+        if answer.why:
+            self._failures += 1
+            if self._failures == 1:
+                logger.warning("Phoenix does not take spans (%s); requests are served all the same", answer.why)
+        elif self._failures:
+            self._failures = 0
+            logger.info("Phoenix takes spans again")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the moment of stopping."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _request(self, batch: Sequence[Parcel]) -> bytes:
+        """An OTLP request: a resource for each Phoenix project, and its spans."""
+        by_project: dict[str, list[bytes]] = {}
+        for parcel in batch:
+            by_project.setdefault(parcel.project, []).append(parcel.data)
+        return b"".join(
+            otlp.resource_spans({**self._resource, names.PHOENIX_PROJECT: project}, SCOPE, __version__, spans)
+            for project, spans in by_project.items()
+        )
+
+    def _session(self) -> aiohttp.ClientSession:
+        fields = {name: value.reveal() for name, value in self._settings.fields.items()}
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=1, resolver=DaemonResolver()),
+            timeout=aiohttp.ClientTimeout(total=self._settings.export_timeout),
+            headers={**fields, "content-type": CONTENT_TYPE, "user-agent": f"llm-gateway/{__version__}"},
+            skip_auto_headers=("accept-encoding",),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+
+
+def _pause_after(failures: int) -> float:
+    """Doubling, and never quite the same: several workers must not knock at once."""
+    pause = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
+    return pause * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    """Whole seconds that a refusal asks for, within reason."""
+    asked = response.headers.get("retry-after", "")
+    return min(float(asked), LONGEST_PAUSE) if asked.isascii() and asked.isdigit() else 0.0
