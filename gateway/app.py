@@ -9,21 +9,25 @@ from aiohttp import web
 
 from gateway.access.tickets import MemoryStore, Tickets
 from gateway.configuration import Configuration
+from gateway.downstream.api_document import render
 from gateway.downstream.demo_app import demo_routes, ticket_routes
+from gateway.downstream.docs_app import docs_routes
 from gateway.downstream.middlewares.authenticate import authenticate
 from gateway.downstream.middlewares.errors import errors
 from gateway.downstream.middlewares.limit import limit
 from gateway.downstream.middlewares.observe import name_exchange, observe
 from gateway.downstream.ops_app import ops_routes
+from gateway.downstream.project_app import Shared, project_app
+from gateway.downstream.project_list import project_list
 from gateway.downstream.provider_app import provider_app, unconfigured_app
+from gateway.downstream.routes import mount, public_paths
 from gateway.downstream.state import RECORDER
 from gateway.providers.catalog import KNOWN
 from gateway.settings import Settings
 from gateway.telemetry.recorder import Recorder, View
 from gateway.telemetry.trace_context import Sampler
 from gateway.upstream.client import UpstreamClient
-
-PUBLIC = ("/", "/health", "/livez", "/readyz", "/demo", "/demo/{name}")
+from gateway.upstream.http_calls import HttpCalls
 
 
 @dataclass(slots=True)
@@ -46,21 +50,30 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     """The application for `configuration`; every finished exchange is shown to `views`."""
     settings, providers = configuration.settings, configuration.providers
     recorder, lifecycle, tickets = Recorder(views), Lifecycle(), _tickets(settings)
-    upstream = UpstreamClient(providers, pool_size=settings.pool_size)
+    upstream, http = UpstreamClient(providers, pool_size=settings.pool_size), HttpCalls()
+    own = (
+        *ops_routes(build=settings.server.build, is_draining=lambda: lifecycle.draining),
+        *demo_routes(),
+        *ticket_routes(tickets),
+        project_list([bound.project for bound in configuration.projects]),
+        *docs_routes(configuration.docs, lambda: render(app)),
+    )
     app = web.Application(
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
             observe(recorder, Sampler()),
             errors,
-            authenticate(configuration.clients, tickets, PUBLIC),
+            authenticate(configuration.clients, tickets, public_paths(own)),
             limit(settings.limits),
         ],
     )
     app[RECORDER] = recorder
-    app.cleanup_ctx.append(while_open(upstream))
+    app.cleanup_ctx.extend((while_open(upstream), while_open(http)))
     app.on_response_prepare.append(name_exchange)
-    app.add_routes(ops_routes(build=settings.server.build, is_draining=lambda: lifecycle.draining))
-    app.add_routes([*demo_routes(), *ticket_routes(tickets)])
+    mount(app, *own)
+    shared = Shared(upstream, {provider.name: provider for provider in providers}, http.session, settings.limits)
+    for bound in configuration.projects:
+        app.add_subapp(bound.project.prefix, project_app(bound, shared))
     for provider in providers:
         app.add_subapp(f"/provider/{provider.name}", provider_app(provider, upstream, settings.limits))
     served = {provider.name for provider in providers}

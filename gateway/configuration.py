@@ -13,12 +13,15 @@ from yarl import URL
 
 from gateway.access.clients import Client, Clients, Key
 from gateway.access.keys import digest_of, new_key, read_clients
+from gateway.projects.binding import BoundProject, configured_projects
 from gateway.providers import declarations
 from gateway.providers.catalog import configured_providers, sources
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, Settings, SettingsError
+from gateway.settings.docs import Docs, read_docs
 
 DEMO_CLIENT = "demo"
+MOCK = "mock"
 NO_KEY = (
     "no client key is configured, though a provider is ({}); `python -m gateway keys new ID` makes one. "
     "Without either, the gateway would serve its embedded default"
@@ -39,6 +42,8 @@ class Configuration:
     settings: Settings
     providers: tuple[Provider, ...]
     clients: Clients
+    projects: tuple[BoundProject, ...] = ()
+    docs: Docs = field(default_factory=Docs)
     demo_key: Secret | None = None
     warnings: tuple[str, ...] = field(default=())
 
@@ -67,8 +72,11 @@ def read(reader: Reader) -> Configuration:
     elif providers and not reader.is_set("GATEWAY_API_KEYS"):
         switches = (name for provider in providers for name in sources(reader, provider))
         reader.problem("GATEWAY_API_KEYS", NO_KEY.format(", ".join(switches)))
+    names = {provider.name for provider in providers} if demo_key is None else {MOCK}
+    projects = configured_projects(reader, names, embedded=demo_key is not None)
+    docs = read_docs(reader)
     reader.finish()
-    configuration = Configuration(settings, providers, clients, demo_key)
+    configuration = Configuration(settings, providers, clients, projects, docs, demo_key)
     return replace(configuration, warnings=tuple(_warnings(reader, configuration)))
 
 

@@ -14,6 +14,8 @@ from aiohttp import web
 
 from gateway.access.tickets import Tickets
 from gateway.downstream.body import read_body
+from gateway.downstream.ops_contract import DEMO, DEMO_FILE, TICKETS, TicketRequest
+from gateway.downstream.routes import Served
 from gateway.downstream.state import CLIENT
 from gateway.errors import InvalidRequest, NotFound
 
@@ -34,14 +36,7 @@ SECURITY = {
 }
 
 
-class TicketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The request a ticket is to stand for: `path` with its query, and the JSON body that would be POSTed there."""
-
-    path: str
-    body: msgspec.Raw
-
-
-def demo_routes() -> list[web.RouteDef]:
+def demo_routes() -> tuple[Served, ...]:
     """`/demo` and the files of its page."""
     files = resources.files("gateway.downstream") / "demo_page"
     bodies = {name: (files / name).read_bytes() for name in PAGE}
@@ -52,10 +47,10 @@ def demo_routes() -> list[web.RouteDef]:
             raise NotFound()
         return web.Response(body=bodies[name], content_type=PAGE[name], charset="utf-8", headers=SECURITY)
 
-    return [web.get("/demo", page), web.get("/demo/{name}", page)]
+    return Served(DEMO, page), Served(DEMO_FILE, page)
 
 
-def ticket_routes(tickets: Tickets) -> list[web.RouteDef]:
+def ticket_routes(tickets: Tickets) -> tuple[Served, ...]:
     """`POST /tickets`."""
 
     async def issue(request: web.Request) -> web.Response:
@@ -74,7 +69,7 @@ def ticket_routes(tickets: Tickets) -> list[web.RouteDef]:
             headers={"Cache-Control": "no-store"},
         )
 
-    return [web.post("/tickets", issue)]
+    return (Served(TICKETS, issue),)
 
 
 def _asked(body: bytes) -> TicketRequest:

@@ -16,6 +16,7 @@ import gateway
 from gateway.downstream.routes import Served
 from gateway.errors import NotFound
 from gateway.schema.operation import JSON, Operation, Parameter, Response
+from gateway.settings.docs import Docs
 
 STATIC = Path(__file__).parent / "docs_page" / "static"
 FILES = {
@@ -67,8 +68,10 @@ DOCUMENT = Operation(
 )
 
 
-def docs(render: Callable[[], bytes], *, public: bool = False) -> tuple[Served, ...]:
+def docs_routes(settings: Docs, render: Callable[[], bytes]) -> tuple[Served, ...]:
     """The page and the document; `render` is asked for it once, when it is first wanted."""
+    if not settings.served:
+        return ()
     rendered = cache(render)
 
     async def page(request: web.Request) -> web.Response:
@@ -83,4 +86,4 @@ def docs(render: Callable[[], bytes], *, public: bool = False) -> tuple[Served, 
     async def document(request: web.Request) -> web.Response:
         return web.Response(body=rendered(), content_type=JSON, headers={"Cache-Control": "no-cache"})
 
-    return Served(PAGE, page), Served(PAGE_FILE, page), Served(replace(DOCUMENT, public=public), document)
+    return Served(PAGE, page), Served(PAGE_FILE, page), Served(replace(DOCUMENT, public=settings.public), document)

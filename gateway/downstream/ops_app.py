@@ -7,10 +7,12 @@ import orjson
 from aiohttp import web
 
 import gateway
+from gateway.downstream.ops_contract import HEALTH, LIVE, READY, ROOT
+from gateway.downstream.routes import Served
 from gateway.errors import Draining
 
 
-def ops_routes(*, build: str, is_draining: Callable[[], bool]) -> list[web.RouteDef]:
+def ops_routes(*, build: str, is_draining: Callable[[], bool]) -> tuple[Served, ...]:
     """`/`, `/health`, `/livez` and `/readyz`: open to everyone, and telling nothing that is not."""
     began = time.monotonic()
 
@@ -30,7 +32,7 @@ def ops_routes(*, build: str, is_draining: Callable[[], bool]) -> list[web.Route
             raise Draining(retry_after=5)
         return web.Response(text="ok\n")
 
-    return [web.get("/", root), web.get("/health", health), web.get("/livez", livez), web.get("/readyz", readyz)]
+    return Served(ROOT, root), Served(HEALTH, health), Served(LIVE, livez), Served(READY, readyz)
 
 
 def _json(facts: Mapping[str, object]) -> web.Response:

@@ -1,6 +1,6 @@
 """Mounts routes from Operations, and tells afterwards what is mounted."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -39,6 +39,11 @@ def mount(app: web.Application, *served: Served) -> None:
         else:
             app.router.add_route(operation.method, operation.path, one.handler)
         describe(app, operation)
+
+
+def public_paths(served: Iterable[Served]) -> frozenset[str]:
+    """The paths that need no key."""
+    return frozenset(one.operation.path for one in served if one.operation.public)
 
 
 def describe(app: web.Application, *operations: Operation) -> None:

@@ -6,7 +6,6 @@
 import asyncio
 import logging
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -21,9 +20,9 @@ from gateway.errors import (
     Unauthenticated,
 )
 from gateway.providers.provider import Dialect
+from gateway.schema.error_bodies import PROBLEM
 
 ERROR_FIELD = "x-gateway-error"
-PROBLEM_TYPE = "application/problem+json"
 
 logger = logging.getLogger("gateway")
 
@@ -86,25 +85,9 @@ def answer(error: GatewayError, dialect: Dialect | None, request_id: str, path: 
     if isinstance(error, Unauthenticated):
         fields["WWW-Authenticate"] = 'Bearer realm="gateway"'
     if dialect is None:
-        body = problem(error, request_id, path)
-        return web.Response(status=error.status, body=body, headers=fields, content_type=PROBLEM_TYPE)
+        body = PROBLEM.render(error, request_id, path)
+        return web.Response(status=error.status, body=body, headers=fields, content_type=PROBLEM.media_type)
     if dialect.name == "anthropic":
         fields["request-id"] = request_id
     body = dialect.error(error, request_id)
     return web.Response(status=error.status, body=body, headers=fields, content_type="application/json")
-
-
-def problem(error: GatewayError, request_id: str, path: str) -> bytes:
-    """`error` as RFC 9457 problem details."""
-    details = {
-        "type": f"urn:gateway:error:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.message,
-        "instance": path.encode("utf-8", "backslashreplace").decode(),
-        "code": error.code,
-        "request_id": request_id,
-    }
-    if error.param is not None:
-        details["param"] = error.param
-    return orjson.dumps(details)
