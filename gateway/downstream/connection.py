@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import orjson
 from aiohttp import web
 from aiohttp.hdrs import EXPECT
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
@@ -27,9 +26,9 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
-from gateway.downstream.relayed import RelayedResponse
+from gateway.downstream.refusal import Malformed
 from gateway.downstream.request_head import Objection, objection_to
-from gateway.errors import GatewayError, InternalFault
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.downstream.runner import GuardedServer
@@ -59,25 +58,6 @@ class ConnectionBounds:
     def __post_init__(self) -> None:
         if self.max_target_bytes == self.max_field_bytes:
             raise ValueError("max_target_bytes and max_field_bytes must differ")
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """A request that never became one: who sent it, why it was refused. Safe to log: no byte of it is in here."""
-
-    peer: str
-    status: int
-    code: str
-    reason: str
-
-
-RefusalBody = Callable[[GatewayError], bytes]
-
-
-def openai_shape(error: GatewayError) -> bytes:
-    """The body of a refusal in the words most clients know: which route it was for is not known yet."""
-    said = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return orjson.dumps({"error": said})
 
 
 def break_off(request: web.BaseRequest) -> None:
@@ -122,7 +102,18 @@ class InvitedBody(StreamReader):
 class GuardedConnection(RequestHandler):
     """aiohttp's side of a connection, with the rules above."""
 
-    __slots__ = ("_bounds", "_deaf", "_head_bytes", "_inbound", "_last", "_left_to_drop", "_lingering", "_server")
+    __slots__ = (
+        "_bounds",
+        "_deaf",
+        "_ended",
+        "_head_bytes",
+        "_inbound",
+        "_last",
+        "_left_to_drop",
+        "_lingering",
+        "_only_refuses",
+        "_server",
+    )
 
     def __init__(self, server: "GuardedServer", *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(server, loop=loop, **kwargs)
@@ -146,6 +137,8 @@ class GuardedConnection(RequestHandler):
         self._head_bytes = 0  # of a head that is not complete yet
         self._last = False  # no request is served after the one the parser is in
         self._deaf = False  # nothing that arrives is parsed
+        self._ended = False  # nothing more will arrive
+        self._only_refuses = False  # there is nothing else to do
         self._lingering: asyncio.Future[None] | None = None
         self._left_to_drop = bounds.linger_bytes
 
@@ -197,6 +190,11 @@ class GuardedConnection(RequestHandler):
             self._accept(messages, len(data))
         elif data and self._inbound.is_eof():
             self._head_grew(len(data))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client has left; if all there is to do is to refuse what it said, it may still be there to be told."""
+        self._ended = True
+        return self._only_refuses and not self.lingering
 
     def _accept(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], size: int) -> None:
         for message, payload in messages:
@@ -274,6 +272,7 @@ class GuardedConnection(RequestHandler):
         peer = self.peername[0] if isinstance(self.peername, tuple) else "local"
         self._server.on_malformed(Malformed(peer, error.status, error.code, objection.reason))
         if self._inbound.is_eof():
+            self._only_refuses = not self._messages and (self._waiter is not None or self._request_count == 0)
             self._enqueue(_ErrInfo(error.status, error, objection.reason), EMPTY_PAYLOAD)
         else:
             self._inbound.set_exception(error)
@@ -306,7 +305,7 @@ class GuardedConnection(RequestHandler):
         RFC 9112, section 9.6: end our side, then read and drop until the client ends its own, or the bounds are met.
         """
         transport = self.transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or self._ended:
             return
         self._deaf = True
         if transport.can_write_eof():
@@ -316,20 +315,9 @@ class GuardedConnection(RequestHandler):
         self._resume_reading_for_buffer()
         await self._lingering  # until the connection is lost, which cancels it
 
-    def _refusal(self, error: GatewayError) -> web.StreamResponse:
-        fields = {"Content-Type": "application/json", "x-gateway-error": error.code}
-        if not error.retryable:
-            fields["x-should-retry"] = "false"
-        if error.retry_after is not None:
-            fields["Retry-After"] = str(error.retry_after)
-        raw = [(name.encode(), value.encode()) for name, value in (fields | error.headers).items()]
-        response = RelayedResponse(error.status, None, raw, body=self._server.refusal_body(error))
-        response.force_close()
-        return response
-
     def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def refuse(_: web.BaseRequest) -> web.StreamResponse:
-            return self._refusal(err_info.exc if isinstance(err_info.exc, GatewayError) else InternalFault())
+            return self._server.refusal(err_info.exc)
 
         return refuse
 
@@ -346,4 +334,4 @@ class GuardedConnection(RequestHandler):
         if request.writer.output_size > 0:
             break_off(request)
             raise ConnectionError("The response had begun")
-        return self._refusal(exc if isinstance(exc, GatewayError) else InternalFault())
+        return self._server.refusal(exc)

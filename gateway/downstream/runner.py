@@ -13,15 +13,10 @@ from aiohttp import web
 from aiohttp.web_server import Server
 
 from gateway.downstream import request_head
-from gateway.downstream.connection import (
-    ConnectionBounds,
-    GuardedConnection,
-    GuardedRequest,
-    Malformed,
-    RefusalBody,
-    openai_shape,
-)
+from gateway.downstream.connection import ConnectionBounds, GuardedConnection, GuardedRequest
+from gateway.downstream.refusal import Malformed, RefusalBody, openai_shape, refusal
 from gateway.downstream.watch import Watch
+from gateway.errors import GatewayError, InternalFault
 
 _SWEEP = 0.05  # seconds; a client that leaves is to be noticed within 200 ms
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
@@ -42,7 +37,7 @@ class GuardedServer(Server):
         super().__init__(handler, **kwargs)
         self.bounds = bounds
         self.on_malformed = on_malformed
-        self.refusal_body = refusal_body
+        self._refusal_body = refusal_body
         self.paused: set[GuardedConnection] = set()  # those that do not read, and so cannot notice an end
         self._watches: dict[GuardedConnection, Watch] = {}
         self._patience = max(_SWEEP, min(1.0, min(bounds.head_timeout, bounds.body_timeout, bounds.linger) / 4))
@@ -65,6 +60,11 @@ class GuardedServer(Server):
             transport.abort()
         elif len(self._watches) > self.bounds.max_connections:
             connection.refuse(request_head.TOO_MANY_CONNECTIONS)
+
+    def refusal(self, failure: BaseException | None) -> web.StreamResponse:
+        """The answer to what the application has no answer to."""
+        error = failure if isinstance(failure, GatewayError) else InternalFault()
+        return refusal(error, self._refusal_body(error))
 
     def closed(self, connection: GuardedConnection) -> None:
         """Forget a connection."""

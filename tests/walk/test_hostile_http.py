@@ -162,6 +162,18 @@ async def test_a_refused_head_is_refused_byte_by_byte_too() -> None:
         assert it.handled == []
 
 
+@on_both_loops
+async def test_a_client_that_sends_no_more_can_read_why_it_was_refused() -> None:
+    async with served() as it:
+        for sent in ("nonsense\r\n\r\n", REFUSED["two Hosts"][1]):
+            async with connected(it.port) as client:
+                await client.send(sent)
+                client.end_of_sending()
+                assert_refusal(await client.response(), 400)
+                assert await client.rest() == b""
+        await assert_serves_on(it)
+
+
 @pytest.mark.parametrize(
     ("sent", "target", "body"),
     [

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import pytest
 from aiohttp import helpers, http_writer, streams, web, web_protocol, web_server
 from aiohttp.http import HttpRequestParser, RawRequestMessage, StreamWriter
 
-from gateway.downstream.connection import ConnectionBounds, GuardedConnection, Malformed, openai_shape
-from gateway.downstream.request_head import HEAD_TIMEOUT
-from gateway.errors import MalformedRequest
+from gateway.downstream.connection import ConnectionBounds, GuardedConnection
+from gateway.downstream.refusal import Malformed
 from tests.guarded_app import GOOD, served
 from tests.raw_http import RawClient, connected
 
@@ -129,18 +127,6 @@ async def test_every_connection_of_the_runner_is_guarded_and_set_up_as_productio
 def test_bounds_that_the_parser_could_not_tell_apart_are_refused() -> None:
     with pytest.raises(ValueError, match="must differ"):
         ConnectionBounds(max_target_bytes=1000, max_field_bytes=1000)
-
-
-def test_a_refusal_speaks_the_words_most_clients_know() -> None:
-    assert json.loads(openai_shape(HEAD_TIMEOUT.raised())) == {
-        "error": {
-            "message": "The request did not arrive in time: head timeout.",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "request_timeout",
-        }
-    }
-    assert json.loads(openai_shape(MalformedRequest()))["error"]["code"] == "malformed_request"
 
 
 async def test_a_client_on_a_unix_socket_is_named_local(tmp_path: Path) -> None:
