@@ -16,6 +16,7 @@ from gateway.downstream.middlewares.errors import as_gateway_error
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, STARTED, ErrorFrame
 from gateway.errors import Drained
+from gateway.wire import sse
 
 LAST_WORDS_SECONDS = 5.0
 
@@ -59,17 +60,19 @@ async def stream(
             exchange.client_left()
             raise
         _stop_cancelling()
-        await _break_off(request, response, last_words(before + last, error_frame(Drained())))
+        await _break_off(request, response, last_words(response, before + last, error_frame(Drained())))
     except Exception as exc:  # the status line is out: nothing may be raised past here
         error = as_gateway_error(exc)
         exchange.failed(error)
-        await _break_off(request, response, last_words(before + last, error_frame(error)))
+        await _break_off(request, response, last_words(response, before + last, error_frame(error)))
     return response
 
 
-def last_words(written: bytes, frame: bytes) -> bytes:
-    """`frame` as an event of its own after what was `written`, which may have stopped anywhere."""
+def last_words(response: web.StreamResponse, written: bytes, frame: bytes) -> bytes:
+    """`frame` by itself after what was `written`: an event stream may have stopped anywhere, lines never in one."""
     if not frame or not written or written.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+        return frame
+    if not response.headers.get("Content-Type", "").lower().startswith(sse.CONTENT_TYPE):
         return frame
     return b"\n" + frame if written.endswith((b"\n", b"\r")) else b"\n\n" + frame
 
