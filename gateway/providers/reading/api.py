@@ -113,18 +113,22 @@ def _document(reading: Reading, facts: Facts, bodies: Bodies, content: bool) -> 
 
 
 def _stream(reading: Reading, facts: Facts, bodies: Bodies, content: bool) -> list[Message]:
-    is_array, told = ends.is_array(bodies.first), []
     first, last = ends.plain(bodies.first), ends.plain(bodies.last)
-    if is_array or (content and bodies.whole):
-        events = _elements(bodies) if is_array else [_event(data) for data in ends.forward(first)]
-        _read_ends(reading, facts, iter(events), reversed(events))
-        if content and bodies.whole:
-            told = reading.told(events)
+    if ends.is_array(first):
+        events: list[Members] = [*objects(parsed(first))] if bodies.whole else []
+        if not events:
+            reading.opening(facts, leading(first.lstrip()[1:]))
+            reading.document(facts, _late(reading, last))
+            return []
+    elif content and bodies.whole:
+        events = [_event(data) for data in ends.forward(first)]
     else:
         _read_ends(reading, facts, map(_event, ends.forward(first)), map(_event, ends.backward(last)))
-    if facts.usage is None and (is_array or ends.starts_inside_an_event(last)):
-        reading.document(facts, _late(reading, last))
-    return told
+        if facts.usage is None and ends.starts_inside_an_event(last):
+            reading.document(facts, _late(reading, last))
+        return []
+    _read_ends(reading, facts, iter(events), reversed(events))
+    return reading.told(events) if content else []
 
 
 def _read_ends(reading: Reading, facts: Facts, first: Iterator[Members], last: Iterator[Members]) -> None:
@@ -134,13 +138,6 @@ def _read_ends(reading: Reading, facts: Facts, first: Iterator[Members], last: I
     for event in islice(last, _LAST_EVENTS):
         if reading.closing(facts, event):
             break
-
-
-def _elements(bodies: Bodies) -> list[Members]:
-    """The elements of a stream that is one array; of one that is cut, the first."""
-    if bodies.whole and (elements := objects(parsed(bodies.response))):
-        return list(elements)
-    return [leading(bodies.head.lstrip()[1:])]
 
 
 def _event(data: bytes) -> Members:

@@ -96,9 +96,12 @@ def told(events: Sequence[Members]) -> list[Message]:
     for event in events:
         for choice in objects(event.get("choices")):
             index = count(choice.get("index")) or 0
-            message = messages.setdefault(index, Message("assistant"))
-            said.add(index, delta_text(choice))
+            if index not in messages:
+                messages[index] = Message("assistant")
+            if piece := delta_text(choice):
+                said.add(index, piece)
             for fragment in objects(mapping(choice.get("delta")).get("tool_calls")):
+                message = messages[index]
                 key = (index, _number(fragment, len(message.tool_calls)))
                 if key not in calls:
                     calls[key] = ToolCall("", "", "")

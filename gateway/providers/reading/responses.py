@@ -18,7 +18,7 @@ from gateway.providers.reading.lenient import Members, count, mapping, member, n
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 CLOSING: Final = ("model", "usage", "incomplete_details")
-ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+ENDS: Final = ("response.completed", "response.incomplete", "response.failed")
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
