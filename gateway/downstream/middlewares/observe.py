@@ -23,12 +23,12 @@ def observe(recorder: Recorder, sampler: Sampler) -> Middleware:
         recorder.opened(exchange)
         try:
             response = await handler(request)
-            if not response.prepared:
+            if isinstance(response, web.Response) and not response.prepared:
                 # Sent here and not by aiohttp afterwards, so that the record ends after the last byte.
                 exchange.status = response.status
                 await response.prepare(request)
                 await response.write_eof()
-                exchange.bytes_out = response.body_length
+                exchange.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
             return response
         except ConnectionResetError:
             exchange.client_left()
