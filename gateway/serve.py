@@ -15,7 +15,8 @@ from aiohttp import web
 
 from gateway.app import Gateway, build
 from gateway.configuration import Configuration
-from gateway.downstream.connection import ConnectionBounds, Malformed
+from gateway.downstream.connection import ConnectionBounds
+from gateway.downstream.refusal import Malformed
 from gateway.downstream.runner import GuardedRunner
 from gateway.mock_upstream import DEMO, mock_app, serving
 from gateway.settings import Limits, Server, SettingsError
