@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from gateway.providers.reading.lenient import Members, mapping, named, text
+from gateway.providers.reading.lenient import named, text
 from gateway.telemetry.exchange import Message, ToolCall
 
 MOST_CHARACTERS: Final = 64 * 1024
@@ -125,9 +125,3 @@ class Fragments:
 
     def joined(self, key: Any) -> str:
         return clipped("".join(self._pieces.get(key, ())))
-
-
-def of_kind(value: Any, kind: str) -> Members:
-    """`value` if it is an object whose `type` is `kind`, else one without members."""
-    found = mapping(value)
-    return found if found.get("type") == kind else {}
