@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from yarl import URL
+
 import gateway
 from gateway.access.keys import entry_for, is_id, new_key
 from gateway.configuration import Configuration, load, read, reloaded
@@ -42,7 +44,7 @@ def _serve(asked: argparse.Namespace) -> int:
     configuration = load(_environ(asked))
     for warning in configuration.warnings:
         print(f"gateway: warning: {warning}", file=sys.stderr)
-    # The one late import: the other commands need none of what serves, and are quick without it.
+    # Imported late, here and below: the other commands need none of what serves, and are quick without it.
     from gateway.serve import serve
 
     return serve(
@@ -53,6 +55,17 @@ def _serve(asked: argparse.Namespace) -> int:
 def _check(asked: argparse.Namespace) -> int:
     reader = Reader(_environ(asked))
     print(resolved(reader, read(reader), time.time()), end="")
+    return 0
+
+
+def _openapi(asked: argparse.Namespace) -> int:
+    from gateway.app import build
+    from gateway.downstream.api_document import render
+
+    configuration = load(_environ(asked))
+    if configuration.is_embedded_default:
+        configuration = configuration.with_mock(URL("http://127.0.0.1"))
+    print(render(build(configuration, ()).app).decode())
     return 0
 
 
@@ -96,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         "check", parents=[configured], help="show what is configured, and what is wrong with it"
     )
     check.set_defaults(run=_check)
+    openapi = commands.add_parser("openapi", parents=[configured], help="the OpenAPI document of what would be served")
+    openapi.set_defaults(run=_openapi)
     keys = commands.add_parser("keys", help="make keys").add_subparsers(metavar="COMMAND", required=True)
     new = keys.add_parser("new", help="a new key, shown once, and the entry that lets it in")
     new.add_argument("id", metavar="ID", help="whose key it is, as the log tells it")

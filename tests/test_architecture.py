@@ -44,7 +44,9 @@ ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv"}
 SPEAKS = {"gateway/serve.py"}
 """Prints without being a command: when the port is taken there is nobody else to tell."""
 
-LATE = {("gateway/__main__.py", "gateway.serve")}
+LATE = {
+    ("gateway/__main__.py", module) for module in ("gateway.serve", "gateway.app", "gateway.downstream.api_document")
+}
 """Imports inside a function that are meant: `check` and `keys` are quick because they load nothing that serves."""
 
 

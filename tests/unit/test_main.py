@@ -1,5 +1,6 @@
 """`python -m gateway`: environment in, exit code out."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -181,6 +182,13 @@ def test_the_list_of_settings_does_not_depend_on_what_is_set(
     )
     command.main(["settings"])
     assert capsys.readouterr().out == bare
+
+
+def test_the_document_of_what_would_be_served_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["openapi"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["openapi"].startswith("3.1")
+    assert any(path.startswith("/provider/mock/") for path in document["paths"])
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
