@@ -1,10 +1,9 @@
 """What the span of an upstream call tells about the call and its model, in OpenInference's words and in GenAI's."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
-
-import orjson
 
 from gateway.telemetry import names
 from gateway.telemetry.exchange import Usage
@@ -150,7 +149,7 @@ def _llm(call: Described) -> dict[str, Value | None]:
 
 def _parameters(encoded: str) -> dict[str, Value]:
     """The invocation parameters that have attributes of their own; Gemini keeps them an object deeper."""
-    given: dict[str, Any] = orjson.loads(encoded) if encoded else {}
+    given: dict[str, Any] = json.loads(encoded) if encoded else {}
     for inner in ("generationConfig", "generation_config"):
         if isinstance(given.get(inner), dict):
             given = {**given[inner], **given}
@@ -170,7 +169,7 @@ def _fitting(value: Any, kind: type[Value]) -> Value | None:
         return None
     if kind is float:
         return float(value)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else None
 
 
 def _model(call: Described) -> str | None:

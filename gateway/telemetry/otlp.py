@@ -65,8 +65,13 @@ def event(name: str, time: int, values: Mapping[str, Value]) -> bytes:
 
 
 def error_status(message: str) -> bytes:
-    """The status of a span that failed; without one the status is unset."""
+    """The status of a span that failed."""
     return _field(15, _field(2, _utf8(message)) + b"\x18\x02")
+
+
+def ok_status() -> bytes:
+    """The status of a span that succeeded; without one it is unset."""
+    return _field(15, b"\x18\x01")
 
 
 def scope_spans(spans: Iterable[bytes]) -> bytes:

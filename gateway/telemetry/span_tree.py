@@ -4,7 +4,8 @@ SERVER `POST {route}` -> a project's CHAIN `project demo/summary` -> LLM `chat g
 each with its own start and end. A repeated attempt is a call of its own; there is no span below it.
 
 Rule 1: the server's span is an Error for what went wrong on this side: a status from 500 on, or a body that was cut. A
-refusal (4xx) is the client's doing, and a client that leaves does so on purpose. A call's span is one from 400 on.
+refusal (4xx) is the client's doing, and a client that leaves does so on purpose. A call's span is one from 400 on. The
+spans of workflows and calls say OK when all went well; the server's stays unset then, as the HTTP conventions ask.
 Rule 2: an error shows as the gateway's own code and title; nothing an upstream said gets into a span that way.
 Rule 3: token counts stand on the spans of calls alone, for Phoenix adds them up.
 """
@@ -82,7 +83,7 @@ class SpanTree:
                 _owner_attributes(exchange.client, exchange.session),
                 _metadata(exchange, exchange.provider, exchange.outcome, exchange.error),
                 attributes(self._content.of_exchange(exchange)),
-                _failure(error, _ended(exchange, exchange.ended)),
+                _status(exchange.outcome, error, _ended(exchange, exchange.ended)),
             )
         )
 
@@ -100,7 +101,7 @@ class SpanTree:
                 _model_attributes(exchange, call),
                 b"" if call.template is None else attributes(self._content.of_template(call.template)),
                 attributes(self._content.of_call(facts)),
-                _failure(described.error, _ended(exchange, call.ended)),
+                _status(call.outcome, described.error, _ended(exchange, call.ended)),
             )
         )
 
@@ -261,6 +262,14 @@ def _status_or(status: int | None, outcome: Outcome) -> str:
 
 def _is_no_error(outcome: Outcome) -> bool:
     return outcome is Outcome.COMPLETE or outcome is Outcome.REFUSED or outcome is Outcome.CLIENT_GONE
+
+
+def _status(outcome: Outcome, error: str, at: int) -> bytes:
+    """Error, OK, or unset for a client that left."""
+    return _OK if not error and outcome is Outcome.COMPLETE else _failure(error, at)
+
+
+_OK = otlp.ok_status()
 
 
 def _failure(error: str, at: int) -> bytes:
