@@ -3,15 +3,18 @@
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
+import gateway
 from gateway.access.tickets import MemoryStore, Tickets
 from gateway.configuration import Configuration
 from gateway.downstream.api_document import render
 from gateway.downstream.demo_app import demo_routes, ticket_routes
 from gateway.downstream.docs_app import docs_routes
+from gateway.downstream.metrics_app import metrics_route
 from gateway.downstream.middlewares.authenticate import authenticate
 from gateway.downstream.middlewares.errors import errors
 from gateway.downstream.middlewares.limit import limit
@@ -24,9 +27,13 @@ from gateway.downstream.routes import mount, public_paths
 from gateway.downstream.state import RECORDER
 from gateway.providers.catalog import KNOWN
 from gateway.settings import Settings
+from gateway.settings.tracing import Capture as Captured
+from gateway.telemetry import metric_table as table
+from gateway.telemetry.loop_lag import LoopLag
+from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recorder import Recorder, View
-from gateway.telemetry.trace_context import Sampler
-from gateway.upstream.client import UpstreamClient
+from gateway.telemetry.tracing import Tracing, sampler_of
+from gateway.upstream.client import Capture, UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
 
 
@@ -43,32 +50,43 @@ class Gateway:
 
     app: web.Application
     recorder: Recorder
-    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    metrics: Metrics
+    lifecycle: Lifecycle
 
 
 def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
-    """The application for `configuration`; every finished exchange is shown to `views`."""
+    """The application for `configuration`; every finished exchange is shown to `views`, metrics and tracing."""
     settings, providers = configuration.settings, configuration.providers
-    recorder, lifecycle, tickets = Recorder(views), Lifecycle(), _tickets(settings)
-    upstream, http = UpstreamClient(providers, pool_size=settings.pool_size), HttpCalls()
+    metrics, tracing = _metrics(configuration), _tracing(settings)
+    traced = (tracing.view,) if tracing is not None else ()
+    recorder = Recorder((*views, metrics.view, *traced), metrics)
+    lifecycle, tickets = Lifecycle(), _tickets(settings)
+    captured = tracing is not None and settings.tracing.content.capture is not Captured.OFF
+    upstream = UpstreamClient(providers, pool_size=settings.pool_size, live=metrics, capture=Capture(captured))
+    http = HttpCalls()
+    _watch(metrics, recorder, tracing, upstream)
     own = (
         *ops_routes(build=settings.server.build, is_draining=lambda: lifecycle.draining),
         *demo_routes(),
         *ticket_routes(tickets),
         project_list([bound.project for bound in configuration.projects]),
+        *(() if settings.metrics.on_own_listener else (metrics_route(metrics, settings.metrics),)),
         *docs_routes(configuration.docs, lambda: render(app)),
     )
     app = web.Application(
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
-            observe(recorder, Sampler()),
+            observe(recorder, sampler_of(settings.tracing)),
             errors,
             authenticate(configuration.clients, tickets, public_paths(own)),
             limit(settings.limits),
         ],
     )
     app[RECORDER] = recorder
-    app.cleanup_ctx.extend((while_open(upstream), while_open(http)))
+    lag = LoopLag(metrics.histogram(table.EVENT_LOOP_LAG))
+    app.cleanup_ctx.extend([while_open(upstream), while_open(http), while_open(lag)])
+    if tracing is not None:
+        app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
     app.on_response_prepare.append(name_exchange)
     mount(app, *own)
     shared = Shared(upstream, {provider.name: provider for provider in providers}, http.session, settings.limits)
@@ -80,7 +98,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     for name, known in KNOWN.items():
         if name not in served:
             app.add_subapp(f"/provider/{name}", unconfigured_app(name, known.dialect))
-    return Gateway(app, recorder, lifecycle)
+    return Gateway(app, recorder, metrics, lifecycle)
 
 
 def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -91,6 +109,29 @@ def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.A
             yield
 
     return opened
+
+
+def _metrics(configuration: Configuration) -> Metrics:
+    return Metrics(
+        {provider.name: provider.models for provider in configuration.providers},
+        [bound.project.name for bound in configuration.projects],
+        version=gateway.__version__,
+        commit=configuration.settings.server.build,
+        max_series=configuration.settings.metrics.max_series,
+    )
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    return Tracing(settings.tracing) if settings.tracing.endpoint is not None else None
+
+
+def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstream: UpstreamClient) -> None:
+    """Let the metrics look at what is counted elsewhere."""
+    metrics.watch(table.VIEW_FAILURES, (), lambda: recorder.view_failures)
+    metrics.watch_pools(upstream.pools)
+    if tracing is not None:
+        for became in ("sent", "failed", "dropped"):
+            metrics.watch(table.SPANS, (became,), partial(getattr, tracing.counts, became))
 
 
 def _tickets(settings: Settings) -> Tickets:

@@ -23,6 +23,7 @@ from gateway.settings import Limits, Server, SettingsError
 from gateway.telemetry import logs
 from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.telemetry.log_writer import LogWriter
+from gateway.telemetry.metric_table import LOG_LINES_LOST, MALFORMED_REQUESTS
 from gateway.telemetry.trace_context import Sampler, open_trace
 
 BACKLOG = 4096
@@ -61,6 +62,7 @@ async def _serve(configuration: Configuration, reload: Reload, announce: Announc
             configuration = configuration.with_mock(mock)
         settings = configuration.settings
         gateway = build(configuration, (logs.access_view(settings.log, writer),))
+        gateway.metrics.watch(LOG_LINES_LOST, (), lambda: writer.lost)
         listener = await stack.enter_async_context(Listener(gateway, settings.server, settings.limits))
         stopping = listen_to_signals(lambda: reread(configuration, reload, writer))
         spare_collections()
@@ -139,7 +141,8 @@ class Listener:
             peer=malformed.peer,
             ended=monotonic_ns(),
         )
-        self._gateway.recorder.closed(exchange)
+        self._gateway.recorder.show(exchange)
+        self._gateway.metrics.counter(MALFORMED_REQUESTS).add()
 
 
 def listen_to_signals(on_hangup: Callable[[], None]) -> asyncio.Event:

@@ -5,6 +5,7 @@ there is none. `100 Continue` goes out when the body is first read, so a refusal
 """
 
 from collections.abc import AsyncIterator
+from time import monotonic_ns
 
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPException
@@ -33,7 +34,9 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks."""
     if STORED_BODY in request:
         return request[STORED_BODY]
+    began = monotonic_ns()
     parts = [chunk async for chunk in body_chunks(request, limit)]
+    request[EXCHANGE].waited_for_body_ns += monotonic_ns() - began
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

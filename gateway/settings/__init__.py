@@ -6,7 +6,9 @@ own rooms, from the same `Reader`.
 
 from dataclasses import dataclass, field
 
+from gateway.settings.metrics import MetricsSettings, read_metrics
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
+from gateway.settings.tracing import TracingSettings, read_tracing
 
 __all__ = [
     "Limits",
@@ -82,6 +84,8 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     log: Log = field(default_factory=Log)
     tickets: Tickets = field(default_factory=Tickets)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     pool_size: int = 1000
 
     @classmethod
@@ -93,6 +97,8 @@ class Settings:
             timeouts=_timeouts(reader),
             log=_log(reader),
             tickets=_tickets(reader),
+            metrics=read_metrics(reader),
+            tracing=read_tracing(reader),
             pool_size=_pool_size(reader),
         )
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.errors import Drained, GatewayError
 from gateway.telemetry.exchange import Exchange
@@ -17,12 +17,19 @@ View = Callable[[Exchange], None]
 logger = logging.getLogger("gateway")
 
 
+class Live(Protocol):
+    """Whoever counts what is open now."""
+
+    def exchange_opened(self, exchange: Exchange) -> None: ...
+    def exchange_closed(self, exchange: Exchange) -> None: ...
+
+
 class Recorder:
     """Knows every exchange that is open now, with the task that serves it."""
 
-    def __init__(self, views: Sequence[View], *, opened: Sequence[View] = ()) -> None:
+    def __init__(self, views: Sequence[View], live: Live) -> None:
         self._views = tuple(views)
-        self._opened = tuple(opened)
+        self._live = live
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._empty: asyncio.Event | None = None
         self.view_failures = 0
@@ -35,14 +42,18 @@ class Recorder:
     def opened(self, exchange: Exchange) -> None:
         """`exchange` is being served by the current task."""
         self._open[exchange] = asyncio.current_task()
-        for view in self._opened:
-            self._show(view, exchange)
+        self._live.exchange_opened(exchange)
 
     def closed(self, exchange: Exchange) -> None:
         """`exchange` is finished; nothing is written on it after this."""
         self._open.pop(exchange, None)
         if self._empty is not None and not self._open:
             self._empty.set()
+        self._live.exchange_closed(exchange)
+        self.show(exchange)
+
+    def show(self, exchange: Exchange) -> None:
+        """Show a finished exchange to every view; one that was never open, too."""
         for view in self._views:
             self._show(view, exchange)
 

@@ -5,16 +5,18 @@ GatewayError; what it answers, an error status too, is a response.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic_ns
 from types import TracebackType
+from typing import Protocol
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
+from gateway.telemetry.metrics import PoolUse
 from gateway.telemetry.trace_context import outgoing
 from gateway.upstream.content_coding import readable
 from gateway.upstream.direct import DirectTransport
@@ -35,6 +37,13 @@ class Capture:
     limit: int = 1 << 20
 
 
+class Live(Protocol):
+    """Whoever counts the calls that are open now."""
+
+    def call_opened(self, provider: str) -> None: ...
+    def call_closed(self, provider: str) -> None: ...
+
+
 class UpstreamClient:
     """Holds a transport for each provider from start-up to clean-up. An async context manager."""
 
@@ -43,11 +52,13 @@ class UpstreamClient:
         providers: Sequence[Provider],
         *,
         pool_size: int,
+        live: Live,
         capture: Capture = Capture(),
         transport: TransportFactory = DirectTransport,
     ) -> None:
         self._providers = providers
         self._pool_size = pool_size
+        self._live = live
         self._capture = capture
         self._factory = transport
         self._lines: dict[str, Line] = {}
@@ -63,10 +74,11 @@ class UpstreamClient:
             for line in self._lines.values():
                 closing.push_async_callback(line.transport.close)
 
-    @property
-    def transports(self) -> Mapping[str, Transport]:
-        """The transports by provider, for whoever counts connections."""
-        return {name: line.transport for name, line in self._lines.items()}
+    def pools(self) -> Iterator[PoolUse]:
+        """The connections to each provider now."""
+        for name, line in self._lines.items():
+            transport = line.transport
+            yield PoolUse(name, transport.in_use, transport.idle, transport.waiting)
 
     @asynccontextmanager
     async def call(
@@ -78,6 +90,7 @@ class UpstreamClient:
         tap = Tap(HEAD, capture.limit if capture.content else TAIL)
         call.dialect, call.server, call.port = provider.dialect.name, line.server, line.port
         exchange.calls.append(call)
+        self._live.call_opened(provider.name)
         response: UpstreamResponse | None = None
         try:
             async with line.transport.send(line.outgoing(exchange, request, call), call) as incoming:
@@ -88,6 +101,7 @@ class UpstreamClient:
             raise
         finally:
             call.ended = monotonic_ns()
+            self._live.call_closed(provider.name)
             if call.error is None and (response is None or not response.complete):
                 call.outcome = Outcome.DRAINED if exchange.outcome is Outcome.DRAINED else Outcome.CLIENT_GONE
             await self._learn(provider, call, request, response)

@@ -87,9 +87,14 @@ class DirectTransport:
         """Connections that wait in the pool."""
         return sum(map(len, self._connector._conns.values()))
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a connection."""
+        return sum(map(len, self._connector._waiters.values()))
+
     async def connection(self, call: UpstreamCall) -> Connection:
         """A connection nobody else uses and that has nothing to say. Raises UpstreamUnreachable, UpstreamTimeout."""
-        began = monotonic_ns()
+        began, full = monotonic_ns(), self.in_use >= self._connector.limit
         while True:
             try:
                 connection = await self._connector.connect(self._destination, [], self._connecting)
@@ -104,7 +109,7 @@ class DirectTransport:
                 connection.close()
                 continue
             call.connected = monotonic_ns()
-            call.waited_for_pool_ns = call.connected - began
+            call.waited_for_pool_ns = call.connected - began if full else 0
             return connection
 
 

@@ -55,6 +55,21 @@ class Transport(Protocol):
         """Send `request`; the block holds the connection. Raises an UpstreamError or UpstreamTimeout."""
         ...
 
+    @property
+    def in_use(self) -> int:
+        """Connections that carry a request now."""
+        ...
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait to be used."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a connection."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -19,6 +19,7 @@ from gateway.providers.provider import Prompt, Provider
 from gateway.schema.frames import StepFrame
 from gateway.settings import Secret
 from gateway.telemetry.exchange import Exchange, Outcome, TraceIds
+from gateway.telemetry.metrics import Metrics
 from gateway.upstream.chat import Chat, Model
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
@@ -72,7 +73,7 @@ async def workplace(stack: AsyncExitStack, url: str) -> Workplace:
         )
         for name, custom in CUSTOMS.items()
     }
-    upstream = await stack.enter_async_context(UpstreamClient(list(providers.values()), pool_size=10))
+    upstream = await stack.enter_async_context(UpstreamClient(list(providers.values()), pool_size=10, live=Metrics({})))
     calls = await stack.enter_async_context(HttpCalls())
     trace = TraceIds(trace_id="a" * 32, span_id="b" * 16)
     exchange = Exchange("req_1", "POST", "/projects/demo/summary", trace, workflow_span_id="c" * 16)
