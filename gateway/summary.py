@@ -23,17 +23,18 @@ Nothing is configured, so this is the embedded default: the bundled mock upstrea
               (another at each start; see .env.example for real providers and keys)
 
   A JSON document
-    curl -s {address}/provider/mock/v1/chat/completions -H 'X-API-Key: {key}' \\
-      -H 'Content-Type: application/json' -d '{{"model":"mock-model","messages":[{{"role":"user","content":"Hello"}}]}}'
+    curl -s '{address}/provider/mock/v1/chat/completions' -H 'X-API-Key: {key}' \\
+      -H 'Content-Type: application/json' \\
+      -d '{{"model":"mock-model","messages":[{{"role":"user","content":"Hello"}}]}}'
 
   A stream
-    curl -N -s {address}/provider/mock/v1/chat/completions -H 'X-API-Key: {key}' \\
+    curl -N -s '{address}/provider/mock/v1/chat/completions' -H 'X-API-Key: {key}' \\
       -H 'Content-Type: application/json' \\
       -d '{{"model":"mock-model","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
 
   The openai SDK
     {python} -m pip install -q openai
-    OPENAI_BASE_URL={address}/provider/mock/v1 OPENAI_API_KEY={key} {python} -c '
+    OPENAI_BASE_URL='{address}/provider/mock/v1' OPENAI_API_KEY={key} {python} -c '
 from openai import OpenAI
 asked = [{{"role": "user", "content": "Hello"}}]
 print(OpenAI().chat.completions.create(model="mock-model", messages=asked).choices[0].message.content)'

@@ -99,9 +99,9 @@ def test_the_embedded_default_tells_the_first_steps(capsys: pytest.CaptureFixtur
     command.main(["serve"])
     out = capsys.readouterr().out
     key = served[0][0].demo_key.reveal()
-    assert f"curl -s http://127.0.0.1:4711/provider/mock/v1/chat/completions -H 'X-API-Key: {key}'" in out
-    assert "curl -N -s http://127.0.0.1:4711/provider/mock/v1/chat/completions" in out
-    assert f"OPENAI_BASE_URL=http://127.0.0.1:4711/provider/mock/v1 OPENAI_API_KEY={key}" in out
+    assert f"curl -s 'http://127.0.0.1:4711/provider/mock/v1/chat/completions' -H 'X-API-Key: {key}'" in out
+    assert "curl -N -s 'http://127.0.0.1:4711/provider/mock/v1/chat/completions'" in out
+    assert f"OPENAI_BASE_URL='http://127.0.0.1:4711/provider/mock/v1' OPENAI_API_KEY={key}" in out
     assert "http://127.0.0.1:4711/demo" in out
     assert "http://127.0.0.1:4711/docs" in out
     commands = [line for line in out.replace("\\\n", " ").splitlines() if line.startswith("    curl")]

@@ -83,7 +83,7 @@ def test_an_expiry_that_is_no_instant_is_a_problem(text: str) -> None:
         (f"a={SECRET}é", "entry 1 (a): the secret must be 1 to 512 visible ASCII characters"),
         (f"a={new_key() * 12}", "entry 1 (a): the secret must be 1 to 512 visible ASCII characters"),
         ("a=sha256:abc", "entry 1 (a): sha256: must be followed by 64 hexadecimal digits"),
-        (f"a={SECRET};", "entry 1 (a): scope 1 has no known name; there are expires, projects, providers"),
+        (f"a={SECRET};", "entry 1 (a): scope 1 has no known name; there are concurrent, cost, expires, "),
         (f"a={SECRET};admin=yes", "entry 1 (a): scope 1 has no known name"),
         (f"a={SECRET};providers=", "entry 1 (a): scope providers must be names apart by |"),
         (f"a={SECRET};providers=openai||mock", "entry 1 (a): scope providers must be names apart by |"),
