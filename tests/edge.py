@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import needing
+from tests.process import free_port
 
 DEADLINE = 10.0
 
@@ -87,14 +87,6 @@ async def nginx(
             yield Edge(process, port, f"{scheme}://127.0.0.1:{port}", directory)
         finally:
             await stop(process)
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def accepting(port: int, process: asyncio.subprocess.Process, log: Path) -> None:

@@ -179,19 +179,23 @@ async def delays(edge: Edge, session: aiohttp.ClientSession, watching: Watching,
     return taken
 
 
-async def test_every_event_arrives_within_fifty_milliseconds(edge, session, watching):
+async def test_every_event_arrives_within_fifty_milliseconds(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     tried = [await delays(edge, session, watching) for _ in range(TRIES)]
     assert [len(taken) for taken in tried] == [20] * TRIES
     assert min(max(taken) for taken in tried) < PROMISED
 
 
-async def test_a_plain_location_keeps_events_back_so_the_timing_is_known_to_measure(start, session, watching):
+async def test_a_plain_location_keeps_events_back_so_the_timing_is_known_to_measure(
+    start: Start, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     edge = await start(streaming=A_PLAIN_LOCATION)
     with pytest.raises(TimeoutError):
         await delays(edge, session, watching, deadline=0.5)
 
 
-async def test_gzip_is_on_for_pages_and_off_for_streams(edge, session):
+async def test_gzip_is_on_for_pages_and_off_for_streams(edge: Edge, session: aiohttp.ClientSession) -> None:
     wants_gzip = {"Accept-Encoding": "gzip"}
     async with session.get(f"{edge.url}/docs", headers=wants_gzip) as page:
         assert page.headers["Content-Encoding"] == "gzip"
@@ -199,7 +203,7 @@ async def test_gzip_is_on_for_pages_and_off_for_streams(edge, session):
     # The stream's own coding is checked in `delays`, event by event.
 
 
-async def test_events_pass_http_2_over_tls_as_they_come(start, watching, certificate):
+async def test_events_pass_http_2_over_tls_as_they_come(start: Start, watching: Watching, certificate: Path) -> None:
     edge = await start(certificate=certificate)
     curl = await asyncio.create_subprocess_exec(
         *(needing.program("curl"), "-sN", "--http2", "--cacert", f"{certificate}/fullchain.pem", "--max-time", "10"),
@@ -214,7 +218,7 @@ async def test_events_pass_http_2_over_tls_as_they_come(start, watching, certifi
     assert await curl.wait() == 0
 
 
-async def test_tls_before_1_2_is_refused(start, certificate):
+async def test_tls_before_1_2_is_refused(start: Start, certificate: Path) -> None:
     edge = await start(certificate=certificate)
 
     async def greeted(*versions: str) -> str:
@@ -235,7 +239,9 @@ async def test_tls_before_1_2_is_refused(start, certificate):
 # Leaving
 
 
-async def test_a_client_that_leaves_in_mid_stream_reaches_the_application(edge, session, watching):
+async def test_a_client_that_leaves_in_mid_stream_reaches_the_application(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     async with session.get(f"{edge.url}/provider/x/events") as response:
         await response.content.readany()
         response.close()
@@ -243,7 +249,9 @@ async def test_a_client_that_leaves_in_mid_stream_reaches_the_application(edge, 
         await watching.left.wait()
 
 
-async def test_a_client_that_leaves_before_the_first_byte_reaches_the_application(edge, session, watching):
+async def test_a_client_that_leaves_before_the_first_byte_reaches_the_application(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     asking = asyncio.create_task(session.get(f"{edge.url}/provider/x/silent"))
     async with asyncio.timeout(5):
         await watching.reached.wait()
@@ -272,24 +280,28 @@ async def begin_upload(edge: Edge, session: aiohttp.ClientSession, watching: Wat
         return answer
 
 
-async def test_an_upload_passes_while_it_is_sent_and_touches_no_disk(edge, session, watching):
+async def test_an_upload_passes_while_it_is_sent_and_touches_no_disk(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     assert await begin_upload(edge, session, watching) == {"size": 2 << 20}
 
 
-async def test_a_buffering_location_spools_uploads_so_that_check_is_known_to_measure(start, session, watching):
+async def test_a_buffering_location_spools_uploads_so_that_check_is_known_to_measure(
+    start: Start, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     edge = await start(streaming=BUFFERED)
     with pytest.raises((TimeoutError, aiohttp.ClientError)):
         await begin_upload(edge, session, watching)
 
 
 @pytest.mark.parametrize("size", [2 << 20, 64 << 20])
-async def test_a_413_is_the_applications_own(edge, session, size):
+async def test_a_413_is_the_applications_own(edge: Edge, session: aiohttp.ClientSession, size: int) -> None:
     async with session.post(f"{edge.url}/provider/x/too-large", data=io.BytesIO(b"x" * size)) as response:
         assert response.status == 413
         assert await response.json() == {"error": {"code": "request_too_large"}}
 
 
-async def test_a_413_of_the_real_gateway_comes_through_in_the_callers_dialect(tmp_path):
+async def test_a_413_of_the_real_gateway_comes_through_in_the_callers_dialect(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         gateway = await run_gateway(stack, environ("http://127.0.0.1:1", GATEWAY_MAX_BODY_BYTES="1000"))
         edge = await stack.enter_async_context(nginx(tmp_path / "nginx", [gateway.port]))
@@ -307,7 +319,9 @@ async def test_a_413_of_the_real_gateway_comes_through_in_the_callers_dialect(tm
 # Reloading
 
 
-async def test_a_reload_under_open_streams_loses_none(edge, session, watching):
+async def test_a_reload_under_open_streams_loses_none(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     old = edge.workers()
     async with session.get(f"{edge.url}/provider/x/events?count=40") as response:
         got = await response.content.readany()
@@ -331,7 +345,7 @@ async def test_a_reload_under_open_streams_loses_none(edge, session, watching):
 @pytest.mark.parametrize(
     "target", ["/metrics", "/metrics/", "//metrics", "/%6detrics", "/x/../metrics", "/provider/x/%2e%2e/%2e%2e/metrics"]
 )
-async def test_metrics_are_closed_in_every_spelling(edge, watching, target):
+async def test_metrics_are_closed_in_every_spelling(edge: Edge, watching: Watching, target: str) -> None:
     async with connected(edge.port) as client:
         await client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")
         response = await client.response()
@@ -340,7 +354,7 @@ async def test_metrics_are_closed_in_every_spelling(edge, watching, target):
     assert watching.targets == []
 
 
-async def test_a_target_goes_on_as_it_was_sent(edge, watching):
+async def test_a_target_goes_on_as_it_was_sent(edge: Edge, watching: Watching) -> None:
     target = "/provider/x/a%2Fb//c/%E2%82%AC;v=1?x=1&x=&y=+%20&&z=%zz"
     async with connected(edge.port) as client:
         await client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -348,12 +362,16 @@ async def test_a_target_goes_on_as_it_was_sent(edge, watching):
     assert watching.targets == [target]
 
 
-async def test_fields_with_underscores_are_not_dropped(edge, session, watching):
+async def test_fields_with_underscores_are_not_dropped(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     async with session.get(f"{edge.url}/health", headers={"some_field": "kept"}):
         assert watching.headers[0]["some_field"] == "kept"
 
 
-async def test_claims_about_the_caller_are_replaced_unless_a_trusted_proxy_makes_them(start, session, watching):
+async def test_claims_about_the_caller_are_replaced_unless_a_trusted_proxy_makes_them(
+    start: Start, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     claims = {
         "X-Forwarded-For": "203.0.113.7",
         "X-Real-IP": "203.0.113.8",
@@ -368,13 +386,17 @@ async def test_claims_about_the_caller_are_replaced_unless_a_trusted_proxy_makes
     assert "Forwarded" not in told
 
 
-async def test_a_trusted_proxys_word_about_the_caller_is_believed(edge, session, watching):
+async def test_a_trusted_proxys_word_about_the_caller_is_believed(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     async with session.get(f"{edge.url}/health", headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}):
         assert watching.headers[0]["X-Forwarded-For"] == "203.0.113.7"
     assert (await edge.line())["client"] == "203.0.113.7"
 
 
-async def test_a_harmless_request_id_is_kept_and_any_other_replaced(edge, session, watching):
+async def test_a_harmless_request_id_is_kept_and_any_other_replaced(
+    edge: Edge, session: aiohttp.ClientSession, watching: Watching
+) -> None:
     async with session.get(f"{edge.url}/health", headers={"X-Request-ID": "caller-0123456789"}):
         pass
     async with session.get(f"{edge.url}/health", headers={"X-Request-ID": 'a"} {"forged'}):
@@ -384,7 +406,7 @@ async def test_a_harmless_request_id_is_kept_and_any_other_replaced(edge, sessio
     assert (await edge.line(2))["request_id"] == watching.headers[1]["X-Request-ID"]
 
 
-async def test_a_websocket_passes_and_no_other_upgrade_does(edge, session):
+async def test_a_websocket_passes_and_no_other_upgrade_does(edge: Edge, session: aiohttp.ClientSession) -> None:
     async with session.ws_connect(f"{edge.url}/provider/x/socket") as socket:
         await socket.send_str("hello")
         assert await socket.receive_str(timeout=5) == "heard hello"
@@ -393,12 +415,12 @@ async def test_a_websocket_passes_and_no_other_upgrade_does(edge, session):
         assert (response.status, await response.text()) == (426, "no upgrade")
 
 
-async def test_a_provider_cannot_steer_nginx(edge, session):
+async def test_a_provider_cannot_steer_nginx(edge: Edge, session: aiohttp.ClientSession) -> None:
     async with session.get(f"{edge.url}/provider/x/steering") as response:
         assert await response.text() == "the provider's"
 
 
-async def test_a_ticket_in_a_query_is_in_no_log(behind, tmp_path, session):
+async def test_a_ticket_in_a_query_is_in_no_log(behind: int, tmp_path: Path, session: aiohttp.ClientSession) -> None:
     async with nginx(tmp_path / "nginx", [behind]) as edge:
         async with session.get(f"{edge.url}/provider/x/y?ticket=CANARY"):
             pass
@@ -415,7 +437,9 @@ async def test_a_ticket_in_a_query_is_in_no_log(behind, tmp_path, session):
 # What nginx itself refuses
 
 
-async def test_a_gateway_that_is_down_is_a_503_that_sdks_can_read_and_try_again(tmp_path, session):
+async def test_a_gateway_that_is_down_is_a_503_that_sdks_can_read_and_try_again(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
     async with nginx(tmp_path / "nginx", [1]) as edge, session.post(f"{edge.url}/provider/x/y", data=b"{}") as response:
         assert response.status == 503
         assert response.headers["Retry-After"] == "1"
@@ -425,7 +449,7 @@ async def test_a_gateway_that_is_down_is_a_503_that_sdks_can_read_and_try_again(
         assert answer["error"]["code"] == "edge_unreachable"
 
 
-async def test_a_flood_from_one_address_is_refused_in_json(edge):
+async def test_a_flood_from_one_address_is_refused_in_json(edge: Edge) -> None:
     async with connected(edge.port) as client:
         await client.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 900)
         answers = [await client.response() for _ in range(900)]
@@ -436,7 +460,7 @@ async def test_a_flood_from_one_address_is_refused_in_json(edge):
     assert b'"rate_limit_error"' in refused[0].body
 
 
-async def test_what_is_no_http_is_refused_in_json(edge):
+async def test_what_is_no_http_is_refused_in_json(edge: Edge) -> None:
     async with connected(edge.port) as client:
         await client.send("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n")
         response = await client.response()
@@ -457,7 +481,7 @@ def directives() -> set[str]:
     return found
 
 
-def test_the_readme_gives_every_directives_reason():
+def test_the_readme_gives_every_directives_reason() -> None:
     told = " ".join(
         line.split("|")[1] for line in (needing.ROOT / "nginx/README.md").read_text().splitlines() if line[:3] == "| `"
     )
