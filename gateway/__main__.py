@@ -15,6 +15,7 @@ from yarl import URL
 import gateway
 from gateway.access.keys import entry_for, is_id, new_key
 from gateway.configuration import Configuration, load, read, reloaded
+from gateway.projects.skeleton import write_skeleton
 from gateway.settings import Reader, SettingsError
 from gateway.settings.document import as_env, as_markdown
 from gateway.settings.env_file import merged_environ
@@ -80,6 +81,15 @@ def _new_key(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _new_project(asked: argparse.Namespace) -> int:
+    try:
+        written = write_skeleton(asked.name, Path())
+    except (ValueError, OSError) as error:
+        raise SettingsError([str(error)]) from error
+    print(*written, sep="\n")
+    return 0
+
+
 def _settings(asked: argparse.Namespace) -> int:
     reader = Reader({})
     read(reader)
@@ -115,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     new = keys.add_parser("new", help="a new key, shown once, and the entry that lets it in")
     new.add_argument("id", metavar="ID", help="whose key it is, as the log tells it")
     new.set_defaults(run=_new_key)
+    projects = commands.add_parser("projects", help="make projects").add_subparsers(metavar="COMMAND", required=True)
+    new = projects.add_parser("new", help="a package to start from, in a folder of its name (docs/projects.md)")
+    new.add_argument("name", metavar="NAME", help="what it is called, and where it is served: /projects/NAME")
+    new.set_defaults(run=_new_project)
     settings = commands.add_parser("settings", help="every setting there is")
     settings.add_argument("--format", choices=FORMATS, default="env", help="as .env (default) or as tables")
     settings.set_defaults(run=_settings)

@@ -89,7 +89,8 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
         app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
     app.on_response_prepare.append(name_exchange)
     mount(app, *own)
-    shared = Shared(upstream, {provider.name: provider for provider in providers}, http.session, settings.limits)
+    by_name = {provider.name: provider for provider in providers}
+    shared = Shared(upstream, by_name, http.session, settings.limits, capture=captured)
     for bound in configuration.projects:
         app.add_subapp(bound.project.prefix, project_app(bound, shared))
     for provider in providers:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from gateway.downstream.body import body_for_relay, read_body
-from gateway.downstream.provider_contract import ABOUT, customary, passthrough
+from gateway.downstream.provider_contract import customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STORED_BODY, ErrorFrame
@@ -35,7 +35,7 @@ def provider_app(provider: Provider, upstream: UpstreamClient, limits: Limits) -
     """The sub-application of one configured provider."""
     app = web.Application()
     app[DIALECT] = provider.dialect
-    app[TAG] = Tag(provider.name, ABOUT)
+    app[TAG] = Tag(provider.name, f"Whatever {provider.name} serves, byte for byte.")
     mount(app, Served(passthrough(provider), Relay(provider, upstream, limits).serve))
     describe(app, *customary(provider))
     return app

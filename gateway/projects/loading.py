@@ -40,6 +40,11 @@ def load(names: Sequence[str], reader: Reader) -> tuple[Project, ...]:
     return tuple(projects)
 
 
+def is_name(text: str) -> bool:
+    """Whether a project, or a role of one, can be called that."""
+    return _IS_NAME(text) is not None
+
+
 def available() -> tuple[str, ...]:
     """The names of all projects there are, on or off."""
     return tuple(sorted({*_built_in(), *(point.name for point in entry_points(group=GROUP))}))
@@ -76,9 +81,9 @@ def _check(name: str, project: Any) -> None:
         raise CannotServe(f"its entry point is not a Project but {type(project).__name__}")
     if project.name != name:
         raise CannotServe(f"it calls itself {project.name!r}")
-    if not _IS_NAME(name):
+    if not is_name(name):
         raise CannotServe("a name is lower-case letters, digits, - and _, and begins with a letter")
-    if not all(_IS_NAME(role) for role in project.roles):
+    if not all(is_name(role) for role in project.roles):
         raise CannotServe("a role is lower-case letters, digits, - and _, and begins with a letter")
     if not project.endpoints:
         raise CannotServe("it has no endpoint")
