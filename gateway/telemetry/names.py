@@ -192,7 +192,7 @@ PHOENIX_PROJECT = "openinference.project.name"
 FACTS: dict[str, tuple[tuple[str, ...], str]] = {
     "request_id": (_ALL, "The gateway's own id of the request, as in the log and in `x-gateway-request-id`"),
     "project": (_ALL, "The gateway project"),
-    "provider": (_ALL, "The configured provider"),
+    "provider": ((SERVER, CALL), "The configured provider"),
     "outcome": (_ALL, "How the exchange, or the call, really ended"),
     "error": (_ALL, "The gateway's error code"),
     "fault": ((SERVER,), "Whose doing the failure was"),
