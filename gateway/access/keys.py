@@ -11,23 +11,24 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
-from itertools import pairwise
 from math import log2
 from typing import Any
 
 from gateway.access.clients import Client, Clients, Key
 from gateway.settings import Reader
+from gateway.settings.limits import Unit, scope
 
 NAME = "GATEWAY_API_KEYS"
 ABOUT = (
     "Client keys, apart by commas or line ends: `id=secret` or `id=sha256:HEX`, then scopes, such as "
-    "`;providers=openai|mock;projects=demo;expires=2027-01-31`. `python -m gateway keys new ID` makes one"
+    "`;providers=openai|mock;projects=demo;expires=2027-01-31;requests=100/minute`. `python -m gateway keys new ID` "
+    "makes one"
 )
 
 PREFIX = "gw_"
 LEAST_BITS = 128
 LEAST_LENGTH = 22  # of 6 bits each
-LEAST_DISTINCT = 8
+LEAST_DISTINCT = 5
 LONGEST = 512
 PLACEHOLDERS = ("changeme", "changethis", "replaceme", "placeholder", "yourkey", "yourapikey", "yoursecret")
 
@@ -98,23 +99,22 @@ def parse(text: str) -> tuple[list[Key], list[str]]:
 
 
 def bits(secret: str) -> float:
-    """How many random bits `secret` may hold at most, judged by its length, its letters and its regularity.
+    """How many random bits `secret` may hold at most, judged by its length and its alphabet.
 
-    Digits alone count log2(10) each, hexadecimal digits of one case 4, letters of one case with digits log2(36), and
-    mixed case 6. What repeats itself counts once; few different characters, or characters that mostly follow one
-    another (`abcdef`, `aaaa`), count nothing. It is an upper bound: a long sentence passes, a random key always does.
+    Digits alone count log2(10) each, hexadecimal digits of one case 4, characters of one case log2(36), and mixed case
+    6; fewer than five different ones count nothing. It is an upper bound: whether characters were chosen at random
+    cannot be seen, and to guess at it would refuse random keys now and then.
     """
-    if len(set(secret)) < LEAST_DISTINCT or _is_sequence(secret):
+    if len(set(secret)) < LEAST_DISTINCT:
         return 0.0
-    unit = secret[: _period(secret)]
-    if unit.lower() != unit and unit.upper() != unit:
-        return 6.0 * len(unit)
-    letters = re.sub(r"[^0-9a-z]", "", unit.lower())
+    if secret.lower() != secret and secret.upper() != secret:
+        return 6.0 * len(secret)
+    letters = re.sub(r"[^0-9a-z]", "", secret.lower())
     if letters.isdigit():
         return log2(10) * len(letters)
     if not letters.strip("0123456789abcdef"):
         return 4.0 * len(letters)
-    return log2(36) * len(letters)
+    return log2(36) * len(secret)
 
 
 def _entries(text: str) -> Iterator[str]:
@@ -176,20 +176,10 @@ def _instant(text: str) -> datetime:
     raise ValueError("must be a date such as 2027-01-31 (its end, UTC) or an instant such as 2027-01-31T12:00:00Z")
 
 
-def _is_sequence(text: str) -> bool:
-    """Whether two thirds of the characters are the one before, or its neighbour."""
-    codes = text.encode("utf-8")
-    near = sum(-1 <= after - before <= 1 for before, after in pairwise(codes))
-    return 3 * near > 2 * len(codes)
-
-
-def _period(text: str) -> int:
-    """After how many characters `text` repeats itself; its length if it does not."""
-    for period in range(1, len(text) // 2 + 1):
-        if text.startswith(text[period:]):
-            return period
-    return len(text)
-
-
-SCOPES: Mapping[str, Callable[[str], Any]] = {"providers": _names, "projects": _names, "expires": _instant}
+SCOPES: Mapping[str, Callable[[str], Any]] = {
+    "providers": _names,
+    "projects": _names,
+    "expires": _instant,
+    **{unit.value: scope(unit) for unit in Unit},
+}
 """Each scope's name, and what reads its value: ValueError, with what would be right, if it is none."""

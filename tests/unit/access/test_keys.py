@@ -101,11 +101,9 @@ def test_an_entry_that_is_none_is_a_problem_that_says_what_would_be_right(entry:
     [
         "short",
         "a" * 40,
-        "0123456789" * 5,
-        "abcdefghijklmnopqrstuvwxyz0123456789",
-        "aB3-xY9q" * 6,
-        "a1b2c3d4" * 4,
+        "abcd" * 10,
         "31415926535897932384626433832795",
+        "a1b2c3d4" * 3,
         "my-team-key-for-gateway",
         secrets.token_hex(15),
         secrets.token_urlsafe(15),
