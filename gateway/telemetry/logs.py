@@ -1,4 +1,4 @@
-"""Everything the gateway says that is no exchange: start, stop, reload, a bug. Same writer, same form, one line each."""
+"""Everything the gateway says that is no exchange: start, stop, reload, a bug. One line each, by the same writer."""
 
 import logging
 import sys
@@ -8,8 +8,8 @@ import orjson
 
 from gateway.settings import Log
 from gateway.telemetry import access_log
-from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.recorder import View
 
 _QUIET = ("aiohttp.access", "aiohttp.server", "asyncio")
