@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.mock_upstream import Behaviour, mock_app, serving
+from tests import needing
 from tests.integration.chromium import Chromium
 from tests.running import KEY, Running, environ, run_gateway
 
@@ -20,7 +21,8 @@ async def gateway() -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-async def browser(chromium: None) -> AsyncIterator[Chromium]:
+async def browser() -> AsyncIterator[Chromium]:
+    needing.program("chromium")
     async with Chromium() as running:
         yield running
 
