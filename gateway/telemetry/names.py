@@ -183,6 +183,7 @@ EXCEPTION_MESSAGE = "exception.message"
 
 SERVICE_NAME = "service.name"
 SERVICE_VERSION = "service.version"
+SERVICE_INSTANCE = "service.instance.id"
 SDK_LANGUAGE = "telemetry.sdk.language"
 SDK_NAME = "telemetry.sdk.name"
 SDK_VERSION = "telemetry.sdk.version"

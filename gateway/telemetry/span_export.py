@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
+from uuid import uuid4
 
 import aiohttp
 
@@ -37,7 +38,6 @@ CLOSE_SECONDS = 0.2
 CONTENT_TYPE = "application/x-protobuf"
 
 _TRY_AGAIN = frozenset({429, 502, 503, 504})  # the list of the OTLP specification
-_MOST_READ = 1 << 16
 
 logger = logging.getLogger("gateway")
 
@@ -82,6 +82,7 @@ class SpanExport:
         self._resource = {
             names.SERVICE_NAME: settings.service,
             names.SERVICE_VERSION: __version__,
+            names.SERVICE_INSTANCE: str(uuid4()),
             names.SDK_LANGUAGE: "python",
             names.SDK_NAME: __name__,
             names.SDK_VERSION: __version__,
@@ -122,7 +123,7 @@ class SpanExport:
 
     async def _send_forever(self) -> None:
         async with self._session() as session:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() or self._box:
                 await self._something.wait()
                 self._something.clear()
                 await self._pause(LINGER_SECONDS)
@@ -158,13 +159,13 @@ class SpanExport:
 
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Answer:
         try:
+            # The head says it all: what follows, an empty message mostly, is not waited for.
             async with session.post(self._endpoint, data=io.BytesIO(body), allow_redirects=False) as response:
-                await response.content.read(_MOST_READ)
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+                if 200 <= response.status < 300:
+                    return Answer()
+                return Answer(f"status {response.status}", response.status in _TRY_AGAIN, _retry_after(response))
+        except Exception as error:  # whatever it is, it costs an attempt and not the export
             return Answer(type(error).__name__, again=True)
-        if 200 <= response.status < 300:
-            return Answer()
-        return Answer(f"status {response.status}", response.status in _TRY_AGAIN, _retry_after(response))
 
     def _learn(self, answer: Answer) -> None:
         """Open or close the circuit; the log tells when it changes, not each time."""

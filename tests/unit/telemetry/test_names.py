@@ -92,7 +92,7 @@ def test_every_attribute_is_named_as_a_convention_names_it() -> None:
 
 def test_events_and_resources_are_named_as_the_conventions_name_them() -> None:
     assert {names.EXCEPTION_TYPE, names.EXCEPTION_MESSAGE} <= constants(exception_attributes)
-    assert {names.SERVICE_NAME, names.SERVICE_VERSION} <= constants(service_attributes)
+    assert {names.SERVICE_NAME, names.SERVICE_VERSION, names.SERVICE_INSTANCE} <= constants(service_attributes)
     assert {names.SDK_NAME, names.SDK_LANGUAGE, names.SDK_VERSION} <= constants(telemetry_attributes)
     assert names.PHOENIX_PROJECT == ResourceAttributes.PROJECT_NAME
 

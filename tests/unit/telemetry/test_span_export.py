@@ -1,0 +1,206 @@
+"""Encoded spans on their way to a collector: what is posted, when it is tried again, when it is given up."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace.status import Status, StatusCode
+from phoenix.otel import register
+from yarl import URL
+
+from gateway.settings.reader import Reader
+from gateway.settings.tracing import Capture, ContentSettings, TracingSettings, read_tracing
+from gateway.telemetry import otlp, span_export
+from gateway.telemetry.content import ContentRules
+from gateway.telemetry.span_export import Parcel, SpanCounts, SpanExport
+from gateway.telemetry.span_tree import SpanTree
+from tests import read_spans
+from tests import traced_exchanges as made
+from tests.scripted import Received, ScriptedUpstream, answer, close
+
+SPAN = otlp.scope_spans([otlp.opening("ab" * 16, "cd" * 8, None, name="s", kind=otlp.SERVER, start=1, end=2)])
+PARCEL = Parcel("gateway", 2, SPAN + SPAN)
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream() as scripted:
+        yield scripted
+
+
+@dataclass
+class Sending:
+    """An export under way, and what it counts."""
+
+    export: SpanExport
+    counts: SpanCounts
+
+    def offer(self, parcel: Parcel = PARCEL) -> None:
+        self.export.offer(parcel)
+
+
+@pytest.fixture
+async def sending(collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sending]:
+    monkeypatch.setattr(span_export, "LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(span_export, "FIRST_PAUSE", 0.05)
+    counts = SpanCounts()
+    async with SpanExport(TracingSettings(endpoint=URL(f"{collector.url}/v1/traces")), counts) as export:
+        yield Sending(export, counts)
+
+
+async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+class TestTryingAgain:
+    @pytest.mark.parametrize("status", ["429 Too Many", "502 Bad Gateway", "503 Unavailable", "504 Timeout"])
+    async def test_a_passing_failure_is_tried_again_and_counted_once(
+        self, collector: ScriptedUpstream, sending: Sending, status: str
+    ) -> None:
+        collector.will(answer(b"", status))
+        collector.will(close())
+        sending.offer()
+        await until(lambda: sending.counts == SpanCounts(sent=2))
+        bodies = {received.body for received in collector.requests}
+        assert len(collector.requests) == 3 and len(bodies) == 1
+
+    @pytest.mark.parametrize("status", ["400 Bad", "401 Who", "413 Large", "415 What", "422 Eh", "307 There", "500 Oh"])
+    async def test_a_refusal_for_good_is_not_tried_again(
+        self, collector: ScriptedUpstream, sending: Sending, status: str
+    ) -> None:
+        collector.will(answer(b"", status, "Location: /elsewhere"))
+        sending.offer()
+        await until(lambda: sending.counts == SpanCounts(failed=2))
+        sending.offer()
+        await until(lambda: sending.counts == SpanCounts(sent=2, failed=2))
+        assert [received.target for received in collector.requests] == [b"/v1/traces"] * 2
+
+    async def test_after_a_number_of_attempts_spans_are_given_up(
+        self, collector: ScriptedUpstream, sending: Sending
+    ) -> None:
+        for _ in range(span_export.ATTEMPTS):
+            collector.will(answer(b"", "503 Unavailable"))
+        sending.offer()
+        await until(lambda: sending.counts == SpanCounts(failed=2))
+        sending.offer()
+        await until(lambda: sending.counts == SpanCounts(sent=2, failed=2))
+        assert len(collector.requests) == span_export.ATTEMPTS + 1
+
+    async def test_after_a_failure_nothing_is_sent_for_a_pause_that_doubles(
+        self, collector: ScriptedUpstream, sending: Sending, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(span_export, "FIRST_PAUSE", 0.2)
+        arrived: list[float] = []
+
+        async def note(received: Received) -> None:
+            arrived.append(time.monotonic())
+
+        for _ in range(4):
+            collector.will(note, answer(b"", "503 Unavailable"))
+        while len(arrived) < 4:
+            sending.offer()
+            await asyncio.sleep(0.01)
+        pauses = [later - earlier for earlier, later in pairwise(arrived)]
+        assert pauses[0] > 0.15 and pauses[1] > 0.3 and pauses[2] > 0.6
+
+    async def test_a_wait_that_is_asked_for_is_kept_within_reason(
+        self, collector: ScriptedUpstream, sending: Sending
+    ) -> None:
+        collector.will(answer(b"", "503 Unavailable", "Retry-After: 1"))
+        collector.will(answer(b"", "503 Unavailable", "Retry-After: soon"))
+        sending.offer()
+        await collector.received(1)
+        begun = time.monotonic()
+        await collector.received(2)
+        assert time.monotonic() - begun > 0.9
+        await until(lambda: sending.counts.sent == 2)
+
+    async def test_a_collector_that_comes_back_gets_what_waited_and_each_is_told_once(
+        self, collector: ScriptedUpstream, sending: Sending, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        for _ in range(2):
+            collector.will(close())
+        for _ in range(20):
+            sending.offer()
+            await asyncio.sleep(0.01)
+        await until(lambda: sending.counts == SpanCounts(sent=40))
+        assert [record.levelname for record in caplog.records if "Phoenix" in record.message] == ["WARNING", "INFO"]
+
+
+class TestBesidePhoenixsOwn:
+    """What `phoenix.otel.register(batch=True, protocol="http/protobuf")` would post for the same spans."""
+
+    async def test_the_request_is_the_one_that_register_s_exporter_posts(self, collector: ScriptedUpstream) -> None:
+        environ = {
+            "PHOENIX_COLLECTOR_ENDPOINT": collector.url,
+            "PHOENIX_PROJECT_NAME": "demo",
+            "PHOENIX_API_KEY": "sesame",
+            "PHOENIX_CLIENT_HEADERS": "x-team=one%20two",
+        }
+        rules = ContentRules(ContentSettings(Capture.ON))
+        written = b"".join(SpanTree(rules, {}).encoded(make()) for make in made.EVERY_KIND)
+        counts = SpanCounts()
+        async with SpanExport(read_tracing(Reader(environ)), counts) as export:
+            export.offer(Parcel("demo", 1, written))
+        await asyncio.to_thread(_post_with_register, collector.url, written)
+        ours, theirs = collector.requests
+        assert ours.line == theirs.line
+        for name in ("content-type", "authorization", "x-team"):
+            assert ours.fields.getall(name) == theirs.fields.getall(name), name
+        assert _without_w3c_flags(ours.body) == _without_w3c_flags(theirs.body)
+        (our_resource,), (their_resource,) = read_spans.resources(ours.body), read_spans.resources(theirs.body)
+        assert their_resource.keys() <= our_resource.keys()
+        assert our_resource["openinference.project.name"] == their_resource["openinference.project.name"] == "demo"
+
+
+def _post_with_register(address: str, written: bytes) -> None:
+    provider = register(
+        endpoint=f"{address}/v1/traces",
+        project_name="demo",
+        api_key="sesame",
+        headers={"x-team": "one two"},
+        protocol="http/protobuf",
+        batch=True,
+        set_global_tracer_provider=False,
+        verbose=False,
+    )
+    for span in ScopeSpans.FromString(written).spans:
+        provider._active_span_processor.on_end(_as_the_sdk_has_it(span, provider.resource))
+    assert provider.force_flush(10_000)
+    provider.shutdown()
+
+
+def _as_the_sdk_has_it(span: Span, resource: Resource) -> ReadableSpan:
+    (read,) = read_spans.of_scope(ScopeSpans(spans=[span]).SerializeToString())
+    trace_id = int(read.trace_id, 16)
+    return ReadableSpan(
+        name=read.name,
+        context=SpanContext(trace_id, int(read.span_id, 16), False, TraceFlags(1)),
+        parent=SpanContext(trace_id, int(read.parent_id, 16), False) if read.parent_id else None,
+        resource=resource,
+        attributes=read.attributes,
+        events=[Event(event.name, event.attributes, event.time) for event in read.events],
+        kind=SpanKind[read.kind],
+        status=Status(StatusCode[read.status], read.message or None),
+        start_time=read.start,
+        end_time=read.end,
+        instrumentation_scope=InstrumentationScope("gateway"),
+    )
+
+
+def _without_w3c_flags(body: bytes) -> dict[str, list[read_spans.Span]]:
+    """The SDK leaves them out, though the protocol has a place for them."""
+    found = read_spans.of_request(body)
+    return {name: [replace(span, flags=span.flags & 0x300) for span in spans] for name, spans in found.items()}
