@@ -1,0 +1,92 @@
+"""One line per exchange: complete, readable, and safe whatever the client sent."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Fault
+from gateway.telemetry import access_log
+from gateway.telemetry.exchange import Outcome
+from tests.made_exchanges import call, chat, exchange
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "log.md"
+
+
+def test_a_line_holds_what_is_known_and_nothing_else() -> None:
+    made = exchange(call(facts=chat()), client="alice")
+    line = access_log.json_line(made)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    told = json.loads(line)
+    assert told["client"] == "alice"
+    assert (told["model"], told["input_tokens"], told["output_tokens"]) == ("gpt-4o", 7, 9)
+    assert told["duration_ms"] == 10
+    assert told["first_byte_ms"] == 5
+    assert None not in told.values()
+    assert "project" not in told
+
+
+def test_fields_come_in_the_order_of_the_table() -> None:
+    names = list(json.loads(access_log.json_line(exchange(call(facts=chat()), client="a", project="demo"))))
+    assert names == [name for name in access_log.FIELDS if name in names]
+
+
+def test_a_project_lists_its_calls_and_sums_their_tokens() -> None:
+    first = call(step="points", facts=chat(tokens=(1, 2)))
+    second = call(at=1_010, step="writer", facts=chat("other", tokens=(3, 4)))
+    told = json.loads(access_log.json_line(exchange(first, second, project="demo")))
+    assert [each["step"] for each in told["calls"]] == ["points", "writer"]
+    assert [each["model"] for each in told["calls"]] == ["gpt-4o", "other"]
+    assert (told["input_tokens"], told["output_tokens"]) == (4, 6)
+
+
+@pytest.mark.parametrize("text", ["a\nb", '"}', "\udcff\udc80", "\x00", "é" * 300])
+def test_what_a_client_says_stays_in_its_field(text: str) -> None:
+    made = exchange(call(facts=chat(text)), path=f"/provider/openai/{text}", user_agent=text)
+    told = json.loads(access_log.json_line(made))
+    assert told["status"] == 200
+    assert access_log.json_line(made).count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [
+        (Outcome.COMPLETE, "info"),
+        (Outcome.REFUSED, "info"),
+        (Outcome.UPSTREAM_TIMEOUT, "warning"),
+        (Outcome.FAULT, "error"),
+    ],
+)
+def test_the_level_says_how_bad_it_was(outcome: Outcome, level: str) -> None:
+    assert json.loads(access_log.json_line(exchange(outcome=outcome)))["level"] == level
+
+
+def test_a_client_that_left_before_there_was_a_status_has_none() -> None:
+    told = json.loads(access_log.json_line(exchange(status=0, first_byte=None, outcome=Outcome.CLIENT_GONE)))
+    assert "status" not in told
+    assert "first_byte_ms" not in told
+
+
+def test_the_line_for_a_terminal_is_one_line_that_says_the_same() -> None:
+    made = exchange(
+        call(facts=chat()), client="alice", outcome=Outcome.UPSTREAM_ERROR, error="upstream_error", fault=Fault.UPSTREAM
+    )
+    line = access_log.text_line(made).decode()
+    assert line.count("\n") == 1
+    for part in (
+        "200",
+        "10.0 ms",
+        "POST",
+        "/provider/openai",
+        "outcome=upstream_error",
+        "client=alice",
+        "model=gpt-4o",
+    ):
+        assert part in line
+
+
+def test_the_document_explains_each_field() -> None:
+    explained = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
+    assert explained == access_log.FIELDS

@@ -1,0 +1,67 @@
+"""What is no exchange is said in the same form, one line each."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.settings import Log
+from gateway.telemetry import logs
+from gateway.telemetry.exchange import Outcome
+from tests.made_exchanges import exchange
+
+
+class Kept:
+    """Takes lines as a LogWriter does."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def write(self, line: bytes) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield Kept()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_a_log_call_is_one_json_line_its_traceback_within(kept: Kept) -> None:
+    logs.through(kept, Log(format="json"))  # type: ignore[arg-type]
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("gateway").exception("a bug")
+    assert len(kept.lines) == 1
+    told = json.loads(kept.lines[0])
+    assert (told["level"], told["message"]) == ("error", "a bug")
+    assert "ValueError" in told["traceback"]
+
+
+def test_the_level_is_ours_and_libraries_keep_quiet(kept: Kept) -> None:
+    logs.through(kept, Log(format="json", level="warning"))  # type: ignore[arg-type]
+    logging.getLogger("gateway").info("calm")
+    logging.getLogger("aiohttp.server").error("Error handling request")
+    logging.getLogger("some.library").info("chatter")
+    assert kept.lines == []
+    logging.getLogger("gateway").warning("not calm")
+    assert len(kept.lines) == 1
+
+
+def test_text_is_for_reading(kept: Kept) -> None:
+    logs.through(kept, Log(format="text"))  # type: ignore[arg-type]
+    logging.getLogger("gateway").info("serving on %s", "here")
+    assert kept.lines[0].decode().endswith(" info serving on here\n")
+
+
+@pytest.mark.parametrize(("level", "count"), [("debug", 2), ("info", 2), ("warning", 1), ("error", 1)])
+def test_exchanges_that_went_well_are_left_out_above_info(kept: Kept, level: str, count: int) -> None:
+    view = logs.access_view(Log(format="json", level=level), kept)  # type: ignore[arg-type]
+    view(exchange())
+    view(exchange(outcome=Outcome.UPSTREAM_TRUNCATED))
+    assert len(kept.lines) == count

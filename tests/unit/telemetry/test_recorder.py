@@ -1,0 +1,54 @@
+"""Every finished exchange is shown to every view, and a view that fails hurts nobody."""
+
+import asyncio
+import logging
+
+import pytest
+
+from gateway.errors import Drained
+from gateway.telemetry.exchange import Exchange, Outcome
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.recorder import Recorder
+from tests.made_exchanges import exchange
+
+
+async def test_a_view_that_fails_is_counted_told_once_and_hides_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Exchange] = []
+
+    def failing(_: Exchange) -> None:
+        raise ValueError("a bug")
+
+    recorder = Recorder([failing, seen.append], Metrics({}))
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            made = exchange()
+            recorder.opened(made)
+            recorder.closed(made)
+    assert len(seen) == 3
+    assert recorder.view_failures == 3
+    assert len(caplog.records) == 1
+
+
+async def test_all_closed_waits_for_what_is_open() -> None:
+    recorder, made = Recorder([], Metrics({})), exchange()
+    assert await recorder.all_closed(0.01)
+    recorder.opened(made)
+    assert not await recorder.all_closed(0.01)
+    asyncio.get_running_loop().call_soon(recorder.closed, made)
+    assert await recorder.all_closed(5)
+
+
+async def test_ending_all_cancels_each_task_and_says_why() -> None:
+    recorder, made, opened = Recorder([], Metrics({})), exchange(), asyncio.Event()
+
+    async def serve() -> None:
+        recorder.opened(made)
+        opened.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(serve())
+    await opened.wait()
+    assert recorder.end_all() == 1
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (made.outcome, made.error) == (Outcome.DRAINED, Drained.code)
