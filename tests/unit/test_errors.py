@@ -23,9 +23,9 @@ def test_a_failure_is_complete(kind: type[errors.GatewayError]) -> None:
         assert kind.fault in (errors.Fault.CALLER, errors.Fault.POLICY)
 
 
-def test_codes_tell_failures_apart() -> None:
-    codes = [kind.code for kind in FAILURES if kind not in SAME_CODE]
-    assert len(codes) == len(set(codes))
+def test_a_code_and_a_status_tell_failures_apart() -> None:
+    told = [(kind.code, kind.status) for kind in FAILURES if kind not in SAME_CODE]
+    assert len(told) == len(set(told))
 
 
 @pytest.mark.parametrize(
