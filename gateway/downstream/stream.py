@@ -74,7 +74,8 @@ def last_words(response: web.StreamResponse, written: bytes, frame: bytes) -> by
         return frame
     if not response.headers.get("Content-Type", "").lower().startswith(sse.CONTENT_TYPE):
         return frame
-    return b"\n" + frame if written.endswith((b"\n", b"\r")) else b"\n\n" + frame
+    # After a CR the first line feed may still belong to it.
+    return b"\n" + frame if written.endswith(b"\n") else b"\n\n" + frame
 
 
 async def _break_off(request: web.Request, response: web.StreamResponse, words: bytes) -> None:
