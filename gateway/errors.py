@@ -123,6 +123,12 @@ class RateLimited(GatewayError):
     fault = Fault.POLICY
 
 
+class LimitsUnavailable(GatewayError):
+    """Limits hold, those who keep them cannot be asked, and settings say to refuse then."""
+
+    status, code, title = 503, "limits_unavailable", "Rate limits cannot be checked at the moment"
+
+
 class BudgetExhausted(GatewayError):
     status, type, code, title = 429, "insufficient_quota", "insufficient_quota", "Budget exhausted"
     fault, retryable = Fault.POLICY, False

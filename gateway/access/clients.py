@@ -10,6 +10,8 @@ from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest
 
+from gateway.settings.limits import Bounds
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -19,6 +21,12 @@ class Client:
     providers: frozenset[str] | None = None
     projects: frozenset[str] | None = None
     expires: datetime | None = None
+    requests: Bounds | None = None
+    tokens: Bounds | None = None
+    input_tokens: Bounds | None = None
+    output_tokens: Bounds | None = None
+    cost: Bounds | None = None
+    concurrent: Bounds | None = None
 
     def may_use_provider(self, name: str) -> bool:
         return self.providers is None or name in self.providers
