@@ -266,8 +266,7 @@ class TestABadCollector:
     async def test_what_waits_for_one_is_bounded_and_the_newest_is_dropped(self, collector: ScriptedUpstream) -> None:
         collector.will(until_left())
         tracing = await Tracing(settings(collector, queue_bytes=1 << 20, export_timeout=60.0)).__aenter__()
-        oldest = made.unary()
-        tracing.view(oldest)
+        tracing.view(made.unary())
         await collector.received()
         while not tracing.counts.dropped:
             for _ in range(100):
