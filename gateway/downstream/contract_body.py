@@ -14,6 +14,7 @@ from gateway.errors import InvalidRequest, UnsupportedMediaType
 DECODED_ON_THE_LOOP = 1 << 20  # bytes
 
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<place>.+)`)?$", re.DOTALL)
+_FLOAT_FOR_INT = re.compile(r"Expected `[^`]*\bint\b[^`]*`, got `float`")
 _FIELD = re.compile(r"field `(?P<field>.*)`$", re.DOTALL)
 
 
@@ -42,13 +43,35 @@ async def read_checked(request: web.Request, decoder: "msgspec.json.Decoder[Any]
 def checked(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
     """What `body` says. Raises InvalidRequest, naming the field and what is wrong with it."""
     try:
-        return decoder.decode(body)
+        return _decoded(decoder, body)
     except msgspec.ValidationError as error:
         raise _objection(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest("The body is not valid JSON." if body else "A JSON body is needed.") from error
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply.") from error
+
+
+def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        if not _FLOAT_FOR_INT.match(str(error)):
+            raise
+    # 1.0 is an integer to JSON Schema, and so to our document. msgspec thinks otherwise.
+    return msgspec.convert(_whole(msgspec.json.decode(body)), decoder.type)
+
+
+def _whole(value: Any) -> Any:
+    """`value` with every number that has no fraction as an int."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole(item) for item in value]
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
+    return value
 
 
 def _objection(told: str) -> InvalidRequest:

@@ -13,18 +13,13 @@ import orjson
 from aiohttp import web
 
 from gateway.access.tickets import Tickets
-from gateway.downstream.body import read_body
-from gateway.downstream.ops_contract import DEMO, DEMO_FILE, TICKETS, TicketRequest
+from gateway.downstream.contract_body import read_checked
+from gateway.downstream.ops_contract import DEMO, DEMO_FILE, DEMO_FILES, TICKETS, TicketRequest
 from gateway.downstream.routes import Served
 from gateway.downstream.state import CLIENT
-from gateway.errors import InvalidRequest, NotFound
+from gateway.errors import NotFound
 
 TICKET_REQUEST_BYTES = 256 * 1024
-PAGE = {
-    "index.html": "text/html",
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-}
 SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -39,22 +34,23 @@ SECURITY = {
 def demo_routes() -> tuple[Served, ...]:
     """`/demo` and the files of its page."""
     files = resources.files("gateway.downstream") / "demo_page"
-    bodies = {name: (files / name).read_bytes() for name in PAGE}
+    bodies = {name: (files / name).read_bytes() for name in DEMO_FILES}
 
     async def page(request: web.Request) -> web.Response:
         name = request.match_info.get("name", "index.html")
         if name not in bodies:
             raise NotFound()
-        return web.Response(body=bodies[name], content_type=PAGE[name], charset="utf-8", headers=SECURITY)
+        return web.Response(body=bodies[name], content_type=DEMO_FILES[name], charset="utf-8", headers=SECURITY)
 
     return Served(DEMO, page), Served(DEMO_FILE, page)
 
 
 def ticket_routes(tickets: Tickets) -> tuple[Served, ...]:
     """`POST /tickets`."""
+    decoder = msgspec.json.Decoder(TicketRequest)
 
     async def issue(request: web.Request) -> web.Response:
-        asked = _asked(await read_body(request, TICKET_REQUEST_BYTES))
+        _, asked = await read_checked(request, decoder, TICKET_REQUEST_BYTES)
         ticket = await tickets.mint(request[CLIENT].id, "POST", asked.path, bytes(asked.body), time.time())
         joint = "&" if "?" in asked.path else "?"
         answer = {
@@ -70,13 +66,3 @@ def ticket_routes(tickets: Tickets) -> tuple[Served, ...]:
         )
 
     return (Served(TICKETS, issue),)
-
-
-def _asked(body: bytes) -> TicketRequest:
-    try:
-        asked = msgspec.json.decode(body, type=TicketRequest)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"A ticket is asked for with a path and a body: {error}.") from error
-    if not asked.path.startswith(("/provider/", "/projects/")) or not asked.path.isascii() or "#" in asked.path:
-        raise InvalidRequest("A ticket is for a path below /provider/ or /projects/.", param="path")
-    return asked

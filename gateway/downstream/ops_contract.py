@@ -6,9 +6,11 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import Draining, NotFound
-from gateway.schema.operation import Operation, Response
+from gateway.schema.operation import Operation, Parameter, Response
 
 TAGS = ("gateway",)
+BELOW = r"^/(provider|projects)/[!-\"$-~]*$(?!\n)"  # where Python's `$` would let a last line end by
+DEMO_FILES = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 OK = (Response(200, "It is.", str, "text/plain"),)
 
 
@@ -27,7 +29,7 @@ class Health(msgspec.Struct, frozen=True):
 class TicketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request a ticket is to stand for."""
 
-    path: Annotated[str, Meta(description="Path and query, below /provider/ or /projects/.")]
+    path: Annotated[str, Meta(description="Path and query, below /provider/ or /projects/.", pattern=BELOW)]
     body: Annotated[msgspec.Raw, Meta(description="The JSON body that would be POSTed there.")]
 
 
@@ -73,6 +75,7 @@ DEMO_FILE = Operation(
     "A file of that page",
     tags=TAGS,
     public=True,
+    parameters=(Parameter("name", "path", "Which.", {"type": "string", "enum": list(DEMO_FILES)}),),
     responses=(Response(200, "The file.", media_type="*/*"),),
     errors=(NotFound,),
 )

@@ -66,4 +66,4 @@ class DoneFrame(Frame, frozen=True, tag="done"):
     """The answer is complete. A response without this frame is not."""
 
 
-FRAMES: tuple[type[Frame], ...] = (StepFrame, DeltaFrame, ReplyFrame, UsageFrame, ErrorFrame, DoneFrame)
+AnyFrame = StepFrame | DeltaFrame | ReplyFrame | UsageFrame | ErrorFrame | DoneFrame

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import Draining, GatewayError, Overloaded, RateLimited
 from gateway.schema.error_bodies import ErrorStyle
-from gateway.schema.frames import FRAMES
+from gateway.schema.frames import AnyFrame
 from gateway.schema.operation import JSON, Operation, Parameter, phrase
 
 Json = dict[str, Any]
@@ -51,14 +51,6 @@ _HEADERS: Json = {
         "schema": {"type": "string"},
     },
     "RetryAfter": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 0}},
-}
-_STREAMED: Mapping[str, str] = {
-    "sse": "Events named by their frame's type, each with the frame as its data: `step` (StepFrame), `delta` "
-    "(DeltaFrame), `reply` (ReplyFrame), `usage` (UsageFrame), and last of all `done` (DoneFrame) or `error` "
-    "(ErrorFrame). Comments keep the connection alive while a step is silent.",
-    "ndjson": "A frame per line, each with its `type`: StepFrame, DeltaFrame, ReplyFrame, UsageFrame, and last of all "
-    "DoneFrame or ErrorFrame.",
-    "text": "The answer's text as it is written. If the workflow fails after the first of it, the response breaks off.",
 }
 
 
@@ -108,6 +100,28 @@ class _Schemas:
         return dict(self._schemas[contract])
 
 
+def _streamed(frame: Json) -> Json:
+    """The streaming modes; the schema of an event stream is that of an event, and of a list of lines that of a line."""
+    names = [reference["$ref"].rpartition("/")[2] for reference in frame["anyOf"]]
+    kinds = list(frame["discriminator"]["mapping"])
+    event = {
+        "type": "object",
+        "description": f"One event, named by the type of its frame: {', '.join(names)}. The last one is `done` or "
+        "`error`. Comments keep the connection alive while a step is silent.",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": kinds},
+            "data": {"type": "string", "contentMediaType": JSON, "contentSchema": frame},
+        },
+    }
+    text = {
+        "type": "string",
+        "description": "The answer's text as it is written. If the workflow fails after the first of it, the response "
+        "breaks off.",
+    }
+    return {MODES["sse"]: {"schema": event}, MODES["ndjson"]: {"schema": frame}, MODES["text"]: {"schema": text}}
+
+
 class _Failures:
     """The error responses, each described once however many operations share it."""
 
@@ -146,7 +160,7 @@ def _contracts(operation: Operation) -> Iterable[Any]:
     yield from (contract for contract in own if contract is not None)
     yield operation.error_style.contract
     if operation.streams:
-        yield from FRAMES
+        yield AnyFrame
 
 
 def _methods(operation: Operation) -> Sequence[str]:
@@ -205,7 +219,7 @@ def _request(operation: Operation, method: str, schemas: _Schemas) -> Json | Non
         return {"required": True, "content": {JSON: body}}
     if operation.method == "*" and method in ("post", "put", "patch"):
         return {"content": {"*/*": {}}}
-    return {"content": {JSON: {"schema": {}, "examples": examples}}} if examples else None
+    return {"content": {JSON: {"schema": {"type": "object"}, "examples": examples}}} if examples else None
 
 
 def _responses(operation: Operation, schemas: _Schemas, failures: _Failures) -> Json:
@@ -231,8 +245,7 @@ def _success(operation: Operation, schemas: _Schemas) -> Json:
     if operation.reply is not None:
         content[operation.media_type]["example"] = msgspec.to_builtins(operation.reply)
     if operation.streams:
-        for mode, about in _STREAMED.items():
-            content[MODES[mode]] = {"schema": {"type": "string", "description": about}}
+        content |= _streamed(schemas.of(AnyFrame))
     return {"description": "The answer.", "headers": _headers(()), "content": content}
 
 

@@ -387,6 +387,12 @@ async def test_tickets_do_not_widen_what_a_body_may_be(demo: Running) -> None:
         assert (await response.json())["detail"] == "Object contains unknown field `txt`."
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/projects/demo/x#y", "/projects/demo/summary\n", "/projects/é", ""])
+async def test_a_ticket_is_for_a_path_that_could_be_asked(demo: Running, path: str) -> None:
+    status, problem = await asked(demo, "/tickets", {"path": path, "body": TEXT})
+    assert (status, problem["param"]) == (400, "path")
+
+
 async def test_an_unforeseen_fault_says_nothing_of_itself(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

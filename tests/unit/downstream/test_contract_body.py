@@ -19,6 +19,8 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, Meta(max_length=5)]
     place: Place | None = None
     counts: dict[str, int] = {}
+    limit: Annotated[int, Meta(ge=1)] | None = None
+    weight: float = 1.0
 
 
 DECODER = msgspec.json.Decoder(Asked)
@@ -35,6 +37,18 @@ def test_what_keeps_to_the_contract_is_decoded() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "means"),
+    [
+        (b'{"text":"a","limit":2.0}', Asked("a", limit=2)),
+        (b'{"text":"a","limit":2e0,"weight":3.0}', Asked("a", limit=2, weight=3.0)),
+        (b'{"text":"a","counts":{"a":1.0,"b":2}}', Asked("a", counts={"a": 1, "b": 2})),
+    ],
+)
+def test_a_number_without_a_fraction_is_whole_however_it_is_written(body: bytes, means: Asked) -> None:
+    assert checked(DECODER, body) == means
+
+
+@pytest.mark.parametrize(
     ("body", "told"),
     [
         (b'{"text":"abcdef"}', ("`text`: expected `str` of length <= 5.", "text")),
@@ -46,6 +60,8 @@ def test_what_keeps_to_the_contract_is_decoded() -> None:
             ("`place.tags[0]`: expected `str`, got `int`.", "place.tags[0]"),
         ),
         (b'{"text":"a","counts":{"a":"b"}}', ("`counts[...]`: expected `int`, got `str`.", "counts[...]")),
+        (b'{"text":"a","limit":2.5}', ("`limit`: expected `int | null`, got `float`.", "limit")),
+        (b'{"text":"a","limit":0.0}', ("`limit`: expected `int` >= 1.", "limit")),
         (b"7", ("Expected `object`, got `int`.", None)),
         (b"null", ("Expected `object`, got `null`.", None)),
     ],

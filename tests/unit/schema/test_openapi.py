@@ -102,6 +102,17 @@ def test_an_operation_that_streams_offers_every_mode_as_a_media_type(rendered: A
     assert "DeltaFrame" in rendered["components"]["schemas"]
 
 
+def test_events_and_lines_are_described_by_their_frames(rendered: Any) -> None:
+    content = rendered["paths"]["/projects/echo/say"]["post"]["responses"]["200"]["content"]
+    line, event = (content[openapi.MODES[mode]]["schema"] for mode in ("ndjson", "sse"))
+    frames = [reference["$ref"].rpartition("/")[2] for reference in line["anyOf"]]
+    assert sorted(frames) == ["DeltaFrame", "DoneFrame", "ErrorFrame", "ReplyFrame", "StepFrame", "UsageFrame"]
+    assert line["discriminator"]["propertyName"] == "type"
+    assert event["properties"]["data"]["contentSchema"] == line
+    assert set(event["properties"]["event"]["enum"]) == {"step", "delta", "reply", "usage", "error", "done"}
+    assert all(name in event["description"] for name in frames)
+
+
 def test_one_that_does_not_stream_offers_none() -> None:
     rendered = document(HEALTH)
     get = rendered["paths"]["/health"]["get"]
