@@ -1,7 +1,7 @@
 """The composition root: the one file that knows every room. Objects are made here and handed to whoever needs them."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ import gateway
 from gateway.access.tickets import MemoryStore, Tickets
 from gateway.configuration import Configuration
 from gateway.downstream.api_document import render
+from gateway.downstream.client_address import origin_reader
 from gateway.downstream.demo_app import demo_routes, ticket_routes
 from gateway.downstream.docs_app import docs_routes
 from gateway.downstream.metrics_app import metrics_route
@@ -31,6 +32,7 @@ from gateway.settings.tracing import Capture as Captured
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.model_calls import gen_ai_name
 from gateway.telemetry.recorder import Recorder, View
 from gateway.telemetry.tracing import Tracing, sampler_of
 from gateway.upstream.client import Capture, UpstreamClient
@@ -57,7 +59,8 @@ class Gateway:
 def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     """The application for `configuration`; every finished exchange is shown to `views`, metrics and tracing."""
     settings, providers = configuration.settings, configuration.providers
-    metrics, tracing = _metrics(configuration), _tracing(settings)
+    vendors = {provider.name: provider.system or provider.name for provider in providers}
+    metrics, tracing = _metrics(configuration, vendors), _tracing(settings, vendors)
     traced = (tracing.view,) if tracing is not None else ()
     recorder = Recorder((*views, metrics.view, *traced), metrics)
     lifecycle, tickets = Lifecycle(), _tickets(settings)
@@ -76,7 +79,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     app = web.Application(
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
-            observe(recorder, sampler_of(settings.tracing)),
+            observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies)),
             errors,
             authenticate(configuration.clients, tickets, public_paths(own)),
             limit(settings.limits),
@@ -112,18 +115,19 @@ def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.A
     return opened
 
 
-def _metrics(configuration: Configuration) -> Metrics:
+def _metrics(configuration: Configuration, vendors: Mapping[str, str]) -> Metrics:
     return Metrics(
         {provider.name: provider.models for provider in configuration.providers},
         [bound.project.name for bound in configuration.projects],
+        gen_ai_names={name: gen_ai_name(vendor) for name, vendor in vendors.items()},
         version=gateway.__version__,
         commit=configuration.settings.server.build,
         max_series=configuration.settings.metrics.max_series,
     )
 
 
-def _tracing(settings: Settings) -> Tracing | None:
-    return Tracing(settings.tracing) if settings.tracing.endpoint is not None else None
+def _tracing(settings: Settings, vendors: Mapping[str, str]) -> Tracing | None:
+    return Tracing(settings.tracing, vendors) if settings.tracing.endpoint is not None else None
 
 
 def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstream: UpstreamClient) -> None:

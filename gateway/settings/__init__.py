@@ -7,6 +7,7 @@ own rooms, from the same `Reader`.
 from dataclasses import dataclass, field
 
 from gateway.settings.metrics import MetricsSettings, read_metrics
+from gateway.settings.proxies import ProxySettings, read_proxies
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
 from gateway.settings.tracing import TracingSettings, read_tracing
 
@@ -84,6 +85,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     log: Log = field(default_factory=Log)
     tickets: Tickets = field(default_factory=Tickets)
+    proxies: ProxySettings = field(default_factory=ProxySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
     pool_size: int = 1000
@@ -97,6 +99,7 @@ class Settings:
             timeouts=_timeouts(reader),
             log=_log(reader),
             tickets=_tickets(reader),
+            proxies=read_proxies(reader),
             metrics=read_metrics(reader),
             tracing=read_tracing(reader),
             pool_size=_pool_size(reader),

@@ -191,6 +191,7 @@ class Exchange:
     project: str | None = None
     provider: str | None = None
     session: str | None = None  # whose conversation this is, from the client's header
+    template: "TemplateUse | None" = None  # that the client filled in, as its headers tell
     ignored_headers: tuple[str, ...] = ()  # what the client said for traces and could not be read
     workflow_span_id: str | None = None
     content: Content | None = None  # what a workflow was asked and answered, where capture is on
@@ -199,6 +200,7 @@ class Exchange:
     scheme: str = "http"
     host: str = ""
     peer: str = ""  # the client's address, behind trusted proxies the original one
+    proxy_request_id: str | None = None  # what a trusted proxy calls this request
     user_agent: str = ""
     retry_count: int = 0  # what the SDK says in x-stainless-retry-count
     status: int = 0

@@ -8,7 +8,9 @@ from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.downstream.client_address import ReadOrigin
 from gateway.downstream.state import EXCHANGE
+from gateway.telemetry.client_hints import hints_of
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.trace_context import Sampler, trace_for
@@ -16,10 +18,10 @@ from gateway.telemetry.trace_context import Sampler, trace_for
 REQUEST_ID_FIELD = "x-gateway-request-id"
 
 
-def observe(recorder: Recorder, sampler: Sampler) -> Middleware:
+def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Middleware:
     @web.middleware
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-        exchange = request[EXCHANGE] = exchange_of(request, sampler)
+        exchange = request[EXCHANGE] = exchange_of(request, sampler, read_origin)
         recorder.opened(exchange)
         try:
             response = await handler(request)
@@ -43,11 +45,13 @@ def observe(recorder: Recorder, sampler: Sampler) -> Middleware:
     return observed
 
 
-def exchange_of(request: web.Request, sampler: Sampler) -> Exchange:
+def exchange_of(request: web.Request, sampler: Sampler, read_origin: ReadOrigin) -> Exchange:
     """A new record with all that the head tells."""
     fields = request.headers
     resource = request.match_info.route.resource
     retries = fields.get("x-stainless-retry-count", "0")
+    origin = read_origin(request.remote or "", fields)
+    hints = hints_of(fields)
     return Exchange(
         id=f"req_{secrets.token_hex(12)}",
         method=request.method,
@@ -55,8 +59,13 @@ def exchange_of(request: web.Request, sampler: Sampler) -> Exchange:
         trace=trace_for(fields, sampler),
         route="unmatched" if resource is None else resource.canonical,
         http_version=f"{request.version.major}.{request.version.minor}",
-        host=fields.get("host", ""),
-        peer=request.remote or "",
+        scheme=origin.scheme,
+        host=origin.host,
+        peer=origin.address,
+        proxy_request_id=origin.request_id,
+        session=hints.session,
+        template=hints.template,
+        ignored_headers=hints.ignored,
         user_agent=fields.get("user-agent", ""),
         retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
     )
