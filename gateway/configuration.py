@@ -19,6 +19,7 @@ from gateway.providers.catalog import configured_providers, sources
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, Settings, SettingsError
 from gateway.settings.docs import Docs, read_docs
+from gateway.settings.tracing import Capture
 
 DEMO_CLIENT = "demo"
 MOCK = "mock"
@@ -69,6 +70,7 @@ def read(reader: Reader) -> Configuration:
     demo_key = None
     if not len(clients) and not providers and not reader.problems:
         demo_key = _demo(reader, clients, settings.server.host)
+        settings = _shown(reader, settings)
     elif providers and not reader.is_set("GATEWAY_API_KEYS"):
         switches = (name for provider in providers for name in sources(reader, provider))
         reader.problem("GATEWAY_API_KEYS", NO_KEY.format(", ".join(switches)))
@@ -86,6 +88,14 @@ def reloaded(current: Configuration, environ: Mapping[str, str]) -> Configuratio
     if fresh.is_embedded_default != current.is_embedded_default:
         raise SettingsError([NOT_BY_RELOAD])
     return current if current.is_embedded_default else fresh
+
+
+def _shown(reader: Reader, settings: Settings) -> Settings:
+    """The embedded default has nothing to hide: its spans show what was said, unless that is told otherwise."""
+    if reader.is_set("GATEWAY_TRACE_CONTENT"):
+        return settings
+    content = replace(settings.tracing.content, capture=Capture.ON)
+    return replace(settings, tracing=replace(settings.tracing, content=content))
 
 
 def is_loopback(host: str) -> bool:

@@ -62,6 +62,12 @@ class Described(NamedTuple):
     parameters: str
 
 
+def gen_ai_name(provider: str) -> str:
+    """The `gen_ai.provider.name` of an `llm.provider`."""
+    vendor = _VENDORS.get(provider)
+    return provider if vendor is None else vendor.gen_ai
+
+
 def kind_of(operation: str) -> str:
     """The OpenInference kind of a call's span; CHAIN, a plain step, where the gateway knows no operation."""
     return _KINDS.get(operation, CHAIN)
