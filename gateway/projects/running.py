@@ -18,7 +18,7 @@ from opentelemetry import context, trace
 from gateway.errors import DeadlineExceeded, GatewayError, UpstreamTimeout, UpstreamUnreachable
 from gateway.projects.project import Endpoint
 from gateway.schema.frames import CallUsage, DeltaFrame, DoneFrame, Frame, ReplyFrame, StepFrame, UsageFrame
-from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.upstream.chat import Chat, Tell
 
 AHEAD = 8
@@ -131,11 +131,16 @@ class Run:
                         await self._say(item)
         except TimeoutError as error:
             if deadline.expired():
-                raise DeadlineExceeded(
-                    f"The workflow did not end within its {self._endpoint.deadline:g} seconds."
-                ) from error
+                raise self._too_late() from error
             raise
         raise RuntimeError(f"{self._endpoint.workflow.__qualname__} ended without its reply")
+
+    def _too_late(self) -> DeadlineExceeded:
+        late = DeadlineExceeded(f"The workflow did not end within its {self._endpoint.deadline:g} seconds.")
+        for call in self._exchange.calls:
+            if call.outcome is Outcome.CLIENT_GONE:  # stopped just now, and by no client
+                call.failed(late)
+        return late
 
     async def _say(self, item: Any) -> None:
         match item:

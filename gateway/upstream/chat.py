@@ -5,7 +5,7 @@ end is held by `async with`, so that a workflow which is stopped stops its calls
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from time import monotonic_ns
@@ -37,6 +37,7 @@ class UpstreamAnswer(Protocol):
     """A response whose head is in, as far as it matters here."""
 
     status: int
+    fields: tuple[tuple[bytes, bytes], ...]
 
     @property
     def is_event_stream(self) -> bool: ...
@@ -204,6 +205,7 @@ class Chat:
         self._tell(StepFrame(step, "started", str(model)))
         try:
             async with self._upstream.call(self._exchange, model.provider, readable, call) as response:
+                call.request_id = _request_id(response.fields)
                 _check(response, call)
                 yield response
             state = "finished"
@@ -241,6 +243,12 @@ def _messages(prompt: Asked) -> Prompt:
             return prompt
         case _:
             return Prompt((("user", prompt),))
+
+
+def _request_id(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The provider's own id of a call."""
+    told = next((value for name, value in fields if name.lower() in (b"x-request-id", b"request-id")), b"")
+    return told[:200].decode("ascii", "replace") or None
 
 
 def _check(response: UpstreamAnswer, call: UpstreamCall) -> None:

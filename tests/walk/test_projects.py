@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import aiohttp
 import pytest
 
+import gateway.projects.demo as samples
 from gateway.mock_upstream import JOURNAL, Journal, mock_app, serving
 from gateway.telemetry.exchange import Outcome
 from tests.running import KEY, OTHER_KEY, PROVIDER_KEY, Running, environ, run_gateway
@@ -318,6 +319,37 @@ async def test_in_text_there_are_no_words_for_an_error_but_it_shows(stage: Stage
             async for piece in response.content.iter_any():
                 received += piece
     assert received.strip() == b"writer-model was"
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's workflows get a third of a second."""
+    endpoints = tuple(replace(endpoint, deadline=0.3) for endpoint in samples.PROJECT.endpoints)
+    monkeypatch.setattr(samples, "PROJECT", replace(samples.PROJECT, endpoints=endpoints))
+
+
+@pytest.mark.parametrize("mode", ["json", "sse", "ndjson", "text"])
+async def test_a_workflow_that_takes_too_long_is_a_504(stage: Stage, hurried: None, mode: str) -> None:
+    gateway = await stage.play(points="openai/m+stall-after=0")
+    status, problem = await asked(gateway, f"{SUMMARY}?stream_mode={mode}", TEXT)
+    assert (status, problem["code"]) == (504, "deadline_exceeded")
+    exchange = await gateway.exchange()
+    assert exchange.outcome is Outcome.UPSTREAM_TIMEOUT
+    assert [(call.step, call.error) for call in exchange.calls] == [("points", "deadline_exceeded")]
+    await stage.quiet()
+
+
+async def test_one_that_runs_late_half_way_says_so_in_its_last_event(stage: Stage, hurried: None) -> None:
+    gateway = await stage.play(writer="anthropic/m+stall-after=2")
+    received = b""
+    async with gateway.session.post(f"{SUMMARY}?stream_mode=sse", json=TEXT) as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async for piece in response.content.iter_any():
+                received += piece
+    name, data = events(received)[-1]
+    assert (name, data["error"]["code"]) == ("error", "deadline_exceeded")
+    assert [call.outcome for call in (await gateway.exchange()).calls] == [Outcome.COMPLETE, Outcome.UPSTREAM_TIMEOUT]
+    await stage.quiet()
 
 
 async def test_one_candidate_that_fails_stops_the_other(stage: Stage) -> None:

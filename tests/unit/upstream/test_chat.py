@@ -173,6 +173,7 @@ async def test_every_call_is_on_the_record_below_the_workflow_with_its_step_and_
     assert [call.facts.streamed for call in mock.exchange.calls] == [False, True]
     for call in mock.exchange.calls:
         assert call.facts.usage is not None and call.facts.usage.output_tokens
+        assert call.request_id is not None and call.request_id.startswith("req_mock_")
         assert call.outcome is Outcome.COMPLETE and call.ended is not None
 
 
