@@ -25,6 +25,7 @@ from gateway.downstream.project_app import Shared, project_app
 from gateway.downstream.project_list import project_list
 from gateway.downstream.provider_app import provider_app, unconfigured_app
 from gateway.downstream.routes import mount, public_paths
+from gateway.downstream.server_timing import tell_server_timing
 from gateway.downstream.state import RECORDER
 from gateway.providers.catalog import KNOWN
 from gateway.settings import Settings
@@ -91,6 +92,8 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     if tracing is not None:
         app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
     app.on_response_prepare.append(name_exchange)
+    if settings.server.timing:
+        app.on_response_prepare.append(tell_server_timing)
     mount(app, *own)
     by_name = {provider.name: provider for provider in providers}
     shared = Shared(upstream, by_name, http.session, settings.limits, capture=captured)

@@ -37,6 +37,7 @@ class Server:
     drain_delay: float = 0.0
     drain_timeout: float = 30.0
     build: str = ""
+    timing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ def _server(reader: Reader) -> Server:
             "GATEWAY_DRAIN_DELAY", 0, "Seconds between /readyz answering 503 and the listener closing", zero=True
         ),
         drain_timeout=reader.seconds("GATEWAY_DRAIN_TIMEOUT", 30, "Seconds that running exchanges get to finish"),
+        timing=reader.flag("GATEWAY_SERVER_TIMING", False, "Tell clients in Server-Timing where the time went"),
         build=reader.text("GATEWAY_BUILD", "", "Commit or build number, shown by /health"),
     )
 

@@ -439,3 +439,10 @@ async def test_chunks_of_one_byte_change_nothing(gateway: Running, upstream: Scr
     async with gateway.session.post(CHAT, json={"stream": True}) as response:
         assert await response.read() == stream
     assert (await gateway.exchange()).outcome is Outcome.COMPLETE
+
+
+async def test_server_timing_is_told_where_it_is_switched_on(start: Start, upstream: ScriptedUpstream) -> None:
+    for switched, told in (("true", True), ("false", False)):
+        gateway = await start(GATEWAY_SERVER_TIMING=switched)
+        async with gateway.session.post(CHAT, json={}) as response:
+            assert ("upstream;dur=" in response.headers.get("server-timing", "")) is told
