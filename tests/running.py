@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import ClientSession
-from gateway.configuration import load
 
 from gateway.app import Gateway, build
+from gateway.configuration import load
 from gateway.serve import Listener
 from gateway.telemetry.exchange import Exchange
 
