@@ -1,6 +1,7 @@
 """Project endpoints as clients meet them: every mode, every way to fail, and what is left behind (nothing)."""
 
 import asyncio
+import io
 import json
 import logging
 import sys
@@ -319,6 +320,26 @@ async def test_in_text_there_are_no_words_for_an_error_but_it_shows(stage: Stage
             async for piece in response.content.iter_any():
                 received += piece
     assert received.strip() == b"writer-model was"
+
+
+async def test_an_endpoint_in_one_piece_has_no_streaming_modes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary, compare = samples.PROJECT.endpoints
+    whole = replace(summary, operation=replace(summary.operation, streams=False))
+    monkeypatch.setattr(samples, "PROJECT", replace(samples.PROJECT, endpoints=(whole, compare)))
+    gateway = await stage.play()
+    assert (await asked(gateway, SUMMARY, TEXT))[0] == 200
+    assert (await asked(gateway, f"{SUMMARY}?stream_mode=json", TEXT))[0] == 200
+    status, problem = await asked(gateway, f"{SUMMARY}?stream_mode=sse", TEXT)
+    assert (status, problem["param"]) == (400, "stream_mode")
+    async with gateway.session.get(SUMMARY) as response:
+        assert response.status == 405
+
+
+async def test_a_large_body_is_checked_like_any_other(demo: Running) -> None:
+    body = io.BytesIO(json.dumps({"text": "x" * (2 << 20)}).encode())
+    async with demo.session.post(SUMMARY, data=body, headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 400
+        assert (await response.json())["detail"] == "`text`: expected `str` of length <= 20000."
 
 
 @pytest.fixture

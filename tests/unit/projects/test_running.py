@@ -1,6 +1,7 @@
 """A run gives a workflow's frames as they come, ends in one of a few ways, and stops when it is left."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 from opentelemetry import trace
 
 from gateway.errors import DeadlineExceeded, GatewayError, UpstreamTimeout, UpstreamUnreachable
-from gateway.projects import Chat, Delta, Endpoint, Operation
+from gateway.projects import Chat, Delta, Endpoint, Operation, running
 from gateway.projects.running import AHEAD, Run
 from gateway.schema.frames import DeltaFrame, DoneFrame, Frame, ReplyFrame, StepFrame, UsageFrame
-from gateway.telemetry.exchange import Exchange, Facts, TraceIds, UpstreamCall, Usage
+from gateway.telemetry.exchange import Content, Exchange, Facts, TraceIds, UpstreamCall, Usage
 from gateway.upstream.chat import Tell
 
 
@@ -300,3 +301,40 @@ async def test_libraries_find_the_workflows_span_as_the_current_one(exchange: Ex
         await frames.next()
     assert found[0].trace_id == int("a" * 32, 16) and found[0].span_id == int("c" * 16, 16)
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_a_workflow_that_will_not_stop_is_left_behind_and_told(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(running, "STOP_SECONDS", 0.05)
+    let_go = asyncio.Event()
+
+    async def stubborn(chat: Chat, asked: Asked) -> AsyncGenerator[str, None]:
+        yield "begin"
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    with caplog.at_level(logging.ERROR, "gateway"):
+        async with run(stubborn, exchange) as frames:
+            await frames.next()
+            await asyncio.sleep(0)  # into its wait
+    assert "stubborn does not stop when it is told to" in caplog.text
+    let_go.set()
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0)
+
+
+async def test_the_reply_is_kept_for_traces_where_content_is_wanted(exchange: Exchange) -> None:
+    async def workflow(chat: Chat, asked: Asked) -> AsyncGenerator[Said, None]:
+        yield Said("bye")
+
+    async with run(workflow, exchange) as frames:
+        await frames.reply()
+    assert exchange.content is None
+    exchange.content = Content(input_value="{}")
+    async with run(workflow, exchange) as frames:
+        await frames.reply()
+    assert exchange.content.output_value == '{"text":"bye"}'
