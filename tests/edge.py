@@ -59,7 +59,7 @@ class Edge:
 
 @asynccontextmanager
 async def nginx(
-    directory: Path, gateways: Iterable[int], *, certificate: Path | None = None, **replaced: str
+    directory: Path, gateways: Iterable[int], certificate: Path | None = None, **replaced: str
 ) -> AsyncIterator[Edge]:
     """An nginx before the gateways at these loopback ports; `proxy="..."` puts other text into `proxy.conf`.
 
