@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.access.clients import Client
+from gateway.access.gate import Admission
 from gateway.errors import GatewayError
 from gateway.providers.provider import Dialect
 from gateway.telemetry.exchange import Exchange
@@ -18,5 +19,6 @@ DIALECT = web.AppKey("dialect", Dialect)
 
 EXCHANGE = web.RequestKey("exchange", Exchange)
 CLIENT = web.RequestKey("client", Client)
+ADMISSION = web.RequestKey("admission", Admission)  # where something is bounded for the client
 STORED_BODY = web.RequestKey("stored_body", bytes)  # of the request that a browser's ticket stands for
 STARTED = web.RequestKey("started", web.StreamResponse)  # the response whose head is out
