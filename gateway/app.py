@@ -13,6 +13,7 @@ from gateway.access.tickets import MemoryStore, Tickets
 from gateway.configuration import Configuration
 from gateway.downstream.api_document import render
 from gateway.downstream.client_address import origin_reader
+from gateway.downstream.cors import open_to_pages, preflights
 from gateway.downstream.demo_app import demo_routes, ticket_routes
 from gateway.downstream.docs_app import docs_routes
 from gateway.downstream.metrics_app import metrics_route
@@ -82,6 +83,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
         middlewares=[
             observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies)),
             errors,
+            *((preflights,) if settings.cors.origins else ()),
             authenticate(configuration.clients, tickets, public_paths(own)),
             limit(settings.limits),
         ],
@@ -94,17 +96,18 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     app.on_response_prepare.append(name_exchange)
     if settings.server.timing:
         app.on_response_prepare.append(tell_server_timing)
-    mount(app, *own)
+    to_pages = open_to_pages(settings.cors)
+    mount(to_pages(app), *own)
     by_name = {provider.name: provider for provider in providers}
     shared = Shared(upstream, by_name, http.session, settings.limits, capture=captured)
     for bound in configuration.projects:
-        app.add_subapp(bound.project.prefix, project_app(bound, shared))
+        app.add_subapp(bound.project.prefix, to_pages(project_app(bound, shared)))
     for provider in providers:
-        app.add_subapp(f"/provider/{provider.name}", provider_app(provider, upstream, settings.limits))
+        app.add_subapp(f"/provider/{provider.name}", to_pages(provider_app(provider, upstream, settings.limits)))
     served = {provider.name for provider in providers}
     for name, known in KNOWN.items():
         if name not in served:
-            app.add_subapp(f"/provider/{name}", unconfigured_app(name, known.dialect))
+            app.add_subapp(f"/provider/{name}", to_pages(unconfigured_app(name, known.dialect)))
     return Gateway(app, recorder, metrics, lifecycle)
 
 

@@ -84,6 +84,10 @@ class Forbidden(GatewayError):
     fault, retryable = Fault.POLICY, False
 
 
+class OriginRefused(Forbidden):
+    code, title = "origin_refused", "Pages of this origin may not call this gateway, or not so"
+
+
 class NotFound(GatewayError):
     status, type, code, title = 404, "invalid_request_error", "not_found", "Nothing is served at this path"
     fault, retryable = Fault.CALLER, False

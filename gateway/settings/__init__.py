@@ -6,6 +6,7 @@ own rooms, from the same `Reader`.
 
 from dataclasses import dataclass, field
 
+from gateway.settings.cors import CorsSettings, read_cors
 from gateway.settings.metrics import MetricsSettings, read_metrics
 from gateway.settings.proxies import ProxySettings, read_proxies
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
@@ -86,6 +87,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     log: Log = field(default_factory=Log)
     tickets: Tickets = field(default_factory=Tickets)
+    cors: CorsSettings = field(default_factory=CorsSettings)
     proxies: ProxySettings = field(default_factory=ProxySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
@@ -100,6 +102,7 @@ class Settings:
             timeouts=_timeouts(reader),
             log=_log(reader),
             tickets=_tickets(reader),
+            cors=read_cors(reader),
             proxies=read_proxies(reader),
             metrics=read_metrics(reader),
             tracing=read_tracing(reader),
