@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -122,13 +123,12 @@ def _upstream(shipped: str, gateways: Iterable[int]) -> str:
 
 
 def _listen(port: int, certificate: Path | None) -> str:
-    if certificate is None:
-        return f"listen 127.0.0.1:{port} default_server;"
-    return (
-        f"listen 127.0.0.1:{port} ssl http2 default_server;"
-        f"ssl_certificate {certificate}/fullchain.pem; ssl_certificate_key {certificate}/privkey.pem;"
-        "include tls.conf;"
-    )
+    """The shipped file, on loopback alone."""
+    shipped = (needing.ROOT / f"nginx/listen{'' if certificate else '-plain'}.conf").read_text()
+    text = re.sub(r"listen \[::\]:.*;\n", "", shipped)
+    text, changed = re.subn(r"listen \d+", f"listen 127.0.0.1:{port}", text)
+    assert changed == 1
+    return text.replace("/run/tls", str(certificate))
 
 
 def _lay_out(directory: Path, files: Mapping[str, str]) -> None:
