@@ -170,7 +170,7 @@ REFUSALS = (
     ("POST", CHAT, None, 401),
     ("POST", CHAT, "wrong", 401),
     ("DELETE", "/tickets", KEY, 405),
-    ("POST", "/projects/demo/summary", KEY, 400),
+    ("POST", "/projects/demo/summary", KEY, 415),
     ("GET", "/projects/demo/nothing", KEY, 404),
     ("POST", "/projects/demo/summary", None, 401),
     ("GET", "/provider/groq/openai/v1/models", KEY, 404),
