@@ -84,8 +84,10 @@ class ContentRules:
 
     def of_exchange(self, exchange: Exchange) -> Attributes:
         """The last question and the answer, as a list of traces shows them."""
+        if self._capture is Capture.OFF:
+            return {}
         contents = [call.facts.content for call in exchange.calls if call.facts.content is not None]
-        if self._capture is Capture.OFF or not (contents or exchange.content):
+        if not (contents or exchange.content):
             return {}
         asked = _question(exchange.content or contents[0])
         answered = _answer(exchange.content or contents[-1])
