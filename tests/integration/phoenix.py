@@ -17,6 +17,7 @@ from tests.needing import tool
 
 STARTS_WITHIN = 120.0
 SHOWS_WITHIN = 30.0
+TAKES_WITHIN = 240.0  # for thousands of spans: it writes about a hundred a second
 
 # Phoenix's gRPC listener takes every interface whatever PHOENIX_HOST says; here it is told otherwise.
 PROGRAM = """
@@ -85,6 +86,23 @@ class Phoenix:
                 if len(found.get("data", ())) >= count:
                     return list(found["data"])
                 await asyncio.sleep(0.1)
+
+    async def all_spans(self, project: str, traces: int) -> list[dict[str, Any]]:
+        """Every span of a project, as soon as it has so many traces, however many pages they take."""
+        async with asyncio.timeout(TAKES_WITHIN):
+            while await self._traces(project) < traces:
+                await asyncio.sleep(0.5)
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self._get(f"/v1/projects/{project}/spans?limit=1000{cursor}")
+            found += page["data"]
+            cursor = f"&cursor={page['next_cursor']}" if page.get("next_cursor") else None
+        return found
+
+    async def _traces(self, project: str) -> int:
+        answer = await self.graphql("{ projects { edges { node { name traceCount } } } }")
+        return sum(e["node"]["traceCount"] for e in answer["projects"]["edges"] if e["node"]["name"] == project)
 
     async def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session:
