@@ -139,6 +139,21 @@ class TestTryingAgain:
         assert [record.levelname for record in caplog.records if "Phoenix" in record.message] == ["WARNING", "INFO"]
 
 
+async def test_the_environment_has_no_say(
+    collector: ScriptedUpstream, sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "OTEL_EXPORTER_OTLP_ENDPOINT", "PHOENIX_COLLECTOR_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("PHOENIX_API_KEY", "PHOENIX_PROJECT", "OTEL_SERVICE_NAME"):
+        monkeypatch.setenv(name, "from-the-environment")
+    for name in ("PHOENIX_CLIENT_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"):
+        monkeypatch.setenv(name, "x=from-the-environment")
+    sending.offer()
+    received = await collector.received()
+    assert b"from-the-environment" not in received.body
+    assert not [value for _, value in received.raw_fields if b"from-the-environment" in value]
+
+
 class TestBesidePhoenixsOwn:
     """What `phoenix.otel.register(batch=True, protocol="http/protobuf")` would post for the same spans."""
 

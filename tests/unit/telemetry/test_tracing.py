@@ -39,7 +39,7 @@ async def collector() -> AsyncIterator[ScriptedUpstream]:
 
 def settings(collector: ScriptedUpstream | str, **known: object) -> TracingSettings:
     address = collector if isinstance(collector, str) else collector.url
-    plain = TracingSettings(endpoint=URL(f"{address}/v1/traces"), project="gateway", export_timeout=0.3)
+    plain = TracingSettings(endpoint=URL(f"{address}/v1/traces"), project="gateway", export_timeout=5.0)
     return replace(plain, **known)  # type: ignore[arg-type]
 
 
@@ -70,14 +70,23 @@ class TestSending:
         assert received.fields["content-type"] == "application/x-protobuf"
         assert {span.span_id for span in spans_in(received)} == {exchange.trace.span_id, exchange.calls[0].span_id}
 
-    async def test_many_exchanges_share_a_request(self, collector: ScriptedUpstream) -> None:
+    async def test_exchanges_share_a_request(
+        self, collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(span_export, "LINGER_SECONDS", 60.0)
         async with Tracing(settings(collector)) as tracing:
             for _ in range(200):
                 tracing.view(made.unary())
-            received = await collector.received()
-            await until(lambda: tracing.counts.sent == 400)
-        assert len(collector.requests) < 10
-        assert received.connection == collector.requests[-1].connection, "one connection does for all"
+        assert tracing.counts == SpanCounts(sent=400)
+        assert len(collector.requests) == 1
+
+    async def test_requests_share_a_connection(self, collector: ScriptedUpstream) -> None:
+        collector.will(TAKEN)
+        async with Tracing(settings(collector)) as tracing:
+            for count in (2, 4):
+                tracing.view(made.unary())
+                await until(lambda: tracing.counts.sent == count)  # noqa: B023
+        assert [received.connection for received in collector.requests] == [1, 1]
 
     async def test_each_gateway_project_goes_to_its_phoenix_project(self, collector: ScriptedUpstream) -> None:
         async with Tracing(settings(collector, projects={"DEMO": "demos"})) as tracing:
@@ -115,7 +124,7 @@ class TestSending:
         text = "words " * 20_000
         exchange.calls[0].facts.content = Content([Message("user", text)] * 20, input_value=text)
         content = ContentSettings(Capture.ON, limit=131_072)
-        async with Tracing(settings(collector, content=content, export_timeout=5.0)) as tracing:
+        async with Tracing(settings(collector, content=content)) as tracing:
             tracing.view(exchange)
             received = await collector.received()
             await until(lambda: tracing.counts.sent == 2)
@@ -219,7 +228,7 @@ class TestABadCollector:
     ) -> None:
         for _ in range(50):
             collector.will(*BAD_COLLECTORS[how])
-        tracing = await Tracing(settings(collector)).__aenter__()
+        tracing = await Tracing(settings(collector, export_timeout=0.3)).__aenter__()
         tracing.view(made.unary())
         await collector.received()
         await assert_costs_nobody_anything(tracing)
@@ -244,6 +253,19 @@ class TestABadCollector:
         await assert_stops_in_time(tracing)
         assert tracing.counts.failed + tracing.counts.dropped == 2000 and tracing.counts.sent == 0
 
+    async def test_one_that_stops_reading_does_not_delay_the_exit(self) -> None:
+        content = ContentSettings(Capture.ON, limit=131_072)
+        exchange = made.unary()
+        exchange.calls[0].facts.content = Content([Message("user", "words " * 20_000)] * 20)
+        async with ScriptedUpstream(read_bodies=False) as collector:
+            collector.will(pause(30))
+            tracing = await Tracing(settings(collector, content=content, export_timeout=30.0)).__aenter__()
+            for _ in range(5):
+                tracing.view(exchange)
+            await collector.received()
+            await assert_stops_in_time(tracing)
+        assert tracing.counts.failed + tracing.counts.dropped == 10
+
     @pytest.mark.parametrize("rest", [(until_left(),), (send(b"abc"), close()), (send(b"0123456789"),)])
     async def test_spans_are_taken_once_the_head_of_an_answer_says_so(
         self, collector: ScriptedUpstream, rest: tuple[Step, ...]
@@ -259,7 +281,7 @@ class TestABadCollector:
     async def test_one_that_takes_long_loses_nothing(self, collector: ScriptedUpstream) -> None:
         for _ in range(3):
             collector.will(pause(0.5), TAKEN)
-        async with Tracing(settings(collector, export_timeout=5.0)) as tracing:
+        async with Tracing(settings(collector)) as tracing:
             await assert_costs_nobody_anything(tracing)
             await until(lambda: tracing.counts.sent == 200)
 
