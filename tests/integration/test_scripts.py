@@ -329,7 +329,8 @@ def test_continuous_integration_installs_what_is_missing_and_requires_everything
     assert lines[0].split()[0] == first
     assert [line for line in lines if not line.startswith("sudo")] == [
         "apt-get update ",
-        "apt-get install --yes --no-install-recommends redis-server chromium socat python3 python3-venv noninteractive",
+        "apt-get install --yes --no-install-recommends redis-server chromium socat "
+        "buildah crun mmdebstrap nodejs npm python3 python3-venv noninteractive",
         "check all",
         "test all",
     ]
