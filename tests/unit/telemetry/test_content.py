@@ -252,6 +252,15 @@ class TestHiding:
         for word in words:
             assert not [value for value in values if word in value]
 
+    @pytest.mark.parametrize("switch", [field.name for field in fields(Hidden)])
+    def test_a_body_is_not_shown_whole_where_a_part_of_it_is_hidden(self, switch: str) -> None:
+        attributes = shown(Content(input_value="asked", output_value="told"), hidden=Hidden(**{switch: True}))
+        of_outputs = switch in ("outputs", "output_messages", "output_text", "choices", "embeddings_vectors")
+        of_inputs = not of_outputs and switch != "input_images"  # which are never shown
+        assert attributes["input.value"] == ("__REDACTED__" if of_inputs else "asked")
+        assert attributes["output.value"] == ("__REDACTED__" if of_outputs else "told")
+        assert ("input.mime_type" in attributes, "output.mime_type" in attributes) == (not of_inputs, not of_outputs)
+
     def test_roles_stay_where_only_the_text_is_hidden(self) -> None:
         attributes = rules(hidden=Hidden(input_text=True)).of_call(made.unary().calls[0].facts)
         assert attributes["llm.input_messages.1.message.role"] == "user"
