@@ -7,6 +7,7 @@ Rule 2: a variable that is set but empty counts as not set, so that a compose fi
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from os import W_OK, access
 from pathlib import Path
 
 from yarl import URL
@@ -120,8 +121,10 @@ class Reader:
             self.problem(name, "must be true or false")
         return False
 
-    def integer(self, name: str, default: int, about: str, *, least: int = 0, most: int | None = None) -> int:
-        raw = self._raw(Variable(name, about, str(default)), name)
+    def integer(
+        self, name: str, default: int, about: str, *, least: int = 0, most: int | None = None, as_name: str = ""
+    ) -> int:
+        raw = self._raw(Variable(as_name or name, about, str(default)), name)
         if raw is None:
             return default
         digits = raw.replace("_", "")
@@ -132,9 +135,11 @@ class Reader:
         self.problem(name, f"must be a whole number, at least {least}" + (f", at most {most}" if most else ""))
         return default
 
-    def optional_integer(self, name: str, about: str, *, least: int = 0) -> int | None:
-        self._raw(Variable(name, about), name)
-        value = self.integer(name, -1, about, least=least)
+    def optional_integer(
+        self, name: str, about: str, *, least: int = 0, most: int | None = None, as_name: str = ""
+    ) -> int | None:
+        self._raw(Variable(as_name or name, about), name)
+        value = self.integer(name, -1, about, least=least, most=most, as_name=as_name)
         return None if value == -1 else value
 
     def seconds(self, name: str, default: float, about: str, *, as_name: str = "", zero: bool = False) -> float:
@@ -180,6 +185,15 @@ class Reader:
         self.problem(name, "must be an http:// or https:// URL without credentials, query or fragment")
         self.values[name] = "(not a usable URL)"  # it may hold credentials
         return None
+
+    def writable_file(self, name: str, about: str) -> str:
+        """A path that can be written to, or will be once it is created; "" if not set."""
+        value = self.text(name, "", about)
+        path = Path(value)
+        there = path if path.exists() else path.parent
+        if value and (path.is_dir() or not there.exists() or not access(there, W_OK)):
+            self.problem(name, "must be a file that can be written, in a directory that exists")
+        return value
 
     def secret(self, name: str, about: str, *, as_name: str = "") -> Secret | None:
         """`name`, or the content of the file that `name`_FILE points to, without its last line end."""

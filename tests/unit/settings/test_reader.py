@@ -185,3 +185,15 @@ def test_each_variable_is_remembered_with_what_it_is_for() -> None:
     assert (family.name, family.chapter) == ("P_<NAME>_URL", "Providers")
     assert (single.name, single.about, single.default, single.chapter) == ("MOST", "How many", "5", "Limits")
     assert reader.values == {"P_X_URL": "http://x", "MOST": "5"}
+
+
+def test_a_file_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "nowhere" / "log"):
+        reader = Reader({"LOG": str(wrong)})
+        reader.writable_file("LOG", "")
+        assert reader.problems == ["LOG: must be a file that can be written, in a directory that exists"]
+    for right in (tmp_path / "log", Path("/dev/null")):
+        reader = Reader({"LOG": str(right)})
+        assert reader.writable_file("LOG", "") == str(right)
+        assert not reader.problems
+    assert Reader({}).writable_file("LOG", "") == ""
