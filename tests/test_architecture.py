@@ -45,9 +45,11 @@ SPEAKS = {"gateway/serve.py"}
 """Prints without being a command: when the port is taken there is nobody else to tell."""
 
 LATE = {
-    ("gateway/__main__.py", module) for module in ("gateway.serve", "gateway.app", "gateway.downstream.api_document")
+    *(("gateway/__main__.py", name) for name in ("gateway.serve", "gateway.app", "gateway.downstream.api_document")),
+    ("gateway/access/limiters.py", "gateway.access.rate_redis"),
 }
-"""Imports inside a function that are meant: `check` and `keys` are quick because they load nothing that serves."""
+"""Imports inside a function that are meant: `check` and `keys` are quick because they load nothing that serves, and a
+gateway without Redis does not wait for its client."""
 
 
 @dataclass(frozen=True)
