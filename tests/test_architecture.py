@@ -47,6 +47,7 @@ SPEAKS = {"gateway/serve.py"}
 LATE = {
     *(("gateway/__main__.py", name) for name in ("gateway.serve", "gateway.app", "gateway.downstream.api_document")),
     ("gateway/access/limiters.py", "gateway.access.rate_redis"),
+    ("gateway/access/ticket_stores.py", "gateway.access.tickets_redis"),
 }
 """Imports inside a function that are meant: `check` and `keys` are quick because they load nothing that serves, and a
 gateway without Redis does not wait for its client."""
