@@ -97,6 +97,9 @@ def _variables(mock: str, redis: str, phoenix: Phoenix | None, log: Path) -> dic
         "GATEWAY_PROJECTS": "demo",
         "GATEWAY_PROJECT_DEMO_ROLE_POINTS": "openai/mock-model",
         "GATEWAY_PROJECT_DEMO_ROLE_WRITER": "anthropic/claude-mock",
+        "GATEWAY_PROJECT_DEMO_ROLE_CANDIDATE_1": "openai/mock-model",
+        "GATEWAY_PROJECT_DEMO_ROLE_CANDIDATE_2": "gemini/gemini-mock",
+        "GATEWAY_PROJECT_DEMO_ROLE_JUDGE": "anthropic/claude-mock",
         "PHOENIX_PROJECT_NAME": PHOENIX_PROJECT,
     }
     for provider in ("mock", "openai", "anthropic", "gemini"):
