@@ -16,6 +16,8 @@ from gateway.settings import Reader
 
 Row = tuple[str, ...]
 
+WIDEST = 48  # characters of a column
+
 WELCOME = """\
 Nothing is configured, so this is the embedded default: the bundled mock upstream as provider "mock".
 
@@ -100,7 +102,9 @@ def _shown(bound: object) -> str:
 
 def _table(rows: list[Row]) -> str:
     columns = range(max(map(len, rows)))
-    widths = [max((len(row[column]) for row in rows if column < len(row) - 1), default=0) for column in columns]
+    cells = [[row[column] for row in rows if column < len(row) - 1] for column in columns]
+    # A cell that is longer stands out; one long list must not push everything else off the screen.
+    widths = [max((len(cell) for cell in column if len(cell) <= WIDEST), default=0) for column in cells]
     return "".join(_line(row, widths) for row in rows)
 
 
