@@ -25,16 +25,17 @@ from gateway.settings.limits import Unit
 SCRIPT: Final = files("gateway.access").joinpath("rate_redis.lua").read_text(encoding="utf-8")
 DIGEST: Final = sha1(SCRIPT.encode("utf-8"), usedforsecurity=False).hexdigest()
 
-CALLS: Final = 8
+CALLS: Final = 4
 """Calls under way at once, each on a connection of its own; what comes meanwhile goes into the next one."""
 
 MOST_AT_ONCE: Final = 256
 """Orders in one call: Redis does nothing else meanwhile."""
 
 MOST_WAITING: Final = 20_000
-CUT: Final = 4
-"""A call is given up, and its connection with it, after so many times what a request waits for it."""
+CUT_SECONDS: Final = 1.0
+"""After so long a call is given up, and its connection with it: whoever asked has gone on without."""
 
+FIRST_SECONDS: Final = 0.2
 LAST_SECONDS: Final = 2.0
 
 Quota = tuple[float, float, float]  # what it holds, its refill a second, the amount
@@ -71,9 +72,9 @@ class RedisLink:
     """A Link to one Redis. An async context manager; places are renewed while it is open."""
 
     def __init__(self, url: Secret, *, prefix: str, seconds: float, lease: float) -> None:
-        self._pool = pool_of(url, seconds=CUT * seconds, connections=CALLS)
+        self._cut = max(CUT_SECONDS, seconds)
+        self._pool = pool_of(url, seconds=self._cut, connections=CALLS)
         self._prefix = f"{{{prefix}:rate}}:"
-        self._seconds = seconds
         self._lease = lease
         self._held: dict[str, Buckets] = {}
         self._waiting: list[Waiting] = []
@@ -83,9 +84,10 @@ class RedisLink:
 
     async def __aenter__(self) -> "RedisLink":
         self._renewing = asyncio.create_task(self._renew())
-        first = self.ask((), (), "")  # connects, and loads the script; whether that was possible shows later
-        first.add_done_callback(_heard)
-        await asyncio.wait((first,))
+        for _ in range(CALLS):  # connects, and loads the script; whether that was possible shows later
+            self.ask((), (), "").add_done_callback(_heard)
+            self._flush()
+        await asyncio.wait(self._calls, timeout=FIRST_SECONDS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -152,7 +154,7 @@ class RedisLink:
     async def _call(self, batch: Sequence[Waiting]) -> None:
         """Have all orders done, and answer each."""
         try:
-            async with asyncio.timeout(CUT * self._seconds):
+            async with asyncio.timeout(self._cut):
                 answers = await self._answers(batch)
             for waiting, taken in zip(batch, answers, strict=True):
                 waiting.answer.set_result(taken)
