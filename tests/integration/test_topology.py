@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -108,7 +109,9 @@ async def test_both_gateways_take_their_share(topology: Topology, session: aioht
     for _ in range(20):
         async with session.post("/provider/mock/v1/chat/completions", json=BODY) as response:
             assert response.status == 200
-    assert all(b"/provider/mock/" in log.read_bytes() for log in topology.logs)
+    async with asyncio.timeout(10):  # the log is written in batches
+        while not all(b"/provider/mock/" in log.read_bytes() for log in topology.logs):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_limit_is_exact_across_both(topology: Topology) -> None:
@@ -162,18 +165,24 @@ async def test_prometheus_adds_up_what_both_count(topology: Topology, session: a
         async with session.post("/provider/mock/v1/chat/completions", json=BODY) as response:
             await response.read()
     assert topology.prometheus is not None
-    async with aiohttp.ClientSession(topology.prometheus) as prometheus, asyncio.timeout(30):
+    async with aiohttp.ClientSession(topology.prometheus) as prometheus:
         for expression, value in (
             ('sum(up{job="gateway"})', 2),
             ('sum(gateway_requests_total{provider="mock"})', 10),
             ("count(count by (instance) (gateway_build_info))", 2),
         ):
-            result = None
-            while result != value:
-                async with prometheus.get("/api/v1/query", params={"query": expression}) as response:
-                    found = (await response.json())["data"]["result"]
-                result = float(found[0]["value"][1]) if found else None
-                await asyncio.sleep(0.1)
+            assert await becomes(prometheus, expression, value) == value, expression
+
+
+async def becomes(prometheus: aiohttp.ClientSession, expression: str, value: float) -> float | None:
+    """What Prometheus says to this: `value`, or after a while whatever else."""
+    deadline, seen = time.monotonic() + 20, None
+    while seen != value and time.monotonic() < deadline:
+        async with prometheus.get("/api/v1/query", params={"query": expression}) as response:
+            found = (await response.json())["data"]["result"]
+        seen = float(found[0]["value"][1]) if found else None
+        await asyncio.sleep(0.1)
+    return seen
 
 
 # The checklist that checks itself
