@@ -108,7 +108,8 @@ class ServedWorkflow:
 
     async def _stream(self, request: web.Request, run: Run, mode: StreamMode) -> web.StreamResponse:
         """The head goes out with the first words, so that what fails before them still has a status of its own."""
-        opening = await run.opening(self.shared.ping if mode is StreamMode.SSE else None)
+        patience = self.shared.ping if mode is StreamMode.SSE else None
+        opening = await run.opening(patience, own_words=mode is StreamMode.TEXT)
         response = web.StreamResponse(headers={"Content-Type": mode.content_type, **STREAM_FIELDS})
         failed = error_frame(mode, request[EXCHANGE].id, request.path)
         return await stream(request, response, written(run, opening, mode, self.shared.ping), failed)

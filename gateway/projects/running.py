@@ -79,16 +79,17 @@ class Run:
         self.over = isinstance(frame, DoneFrame)
         return frame
 
-    async def opening(self, patience: float | None = None) -> list[Frame]:
+    async def opening(self, patience: float | None = None, *, own_words: bool = False) -> list[Frame]:
         """The frames up to the first that says something; fewer if that takes longer than `patience` seconds.
 
         An answer's status stands when its first frame is sent. So a workflow that fails before it has said anything
-        fails here, and its steps by themselves are not yet an answer.
+        fails here, and its steps by themselves are not yet an answer; nor, where only its `own_words` are shown, is
+        what others say.
         """
         opening: list[Frame] = []
         try:
             async with asyncio.timeout(patience):
-                while not opening or isinstance(opening[-1], StepFrame):
+                while not opening or _is_aside(opening[-1], own_words):
                     opening.append(await self.__anext__())
         except TimeoutError:
             pass
@@ -154,6 +155,11 @@ class Run:
         if delta.text:
             await self._room.acquire()
             self._frames.put_nowait(delta)
+
+
+def _is_aside(frame: Frame, own_words: bool) -> bool:
+    """Whether the answer has not begun with `frame`."""
+    return isinstance(frame, StepFrame) or (own_words and isinstance(frame, DeltaFrame) and bool(frame.source))
 
 
 def _enter_trace(exchange: Exchange) -> None:

@@ -273,6 +273,12 @@ async def test_an_upstream_that_fails_before_the_first_word_gives_a_status(stage
     assert (exchange.status, exchange.outcome) == (502, Outcome.UPSTREAM_ERROR)
 
 
+async def test_in_text_a_judge_that_fails_before_its_first_word_gives_a_status(stage: Stage) -> None:
+    gateway = await stage.play(judge="openai/m+fail=500")
+    status, problem = await asked(gateway, f"{COMPARE}?stream_mode=text", QUESTION)
+    assert (status, problem["code"]) == (502, "upstream_rejected")
+
+
 async def test_an_upstream_that_is_not_there_is_a_502(stage: Stage, unused_tcp_port: int) -> None:
     bound = {f"GATEWAY_PROJECT_DEMO_ROLE_{role}": "openai/m" for role in ("POINTS", "WRITER", "JUDGE")}
     bound |= {f"GATEWAY_PROJECT_DEMO_ROLE_CANDIDATE_{number}": "openai/m" for number in (1, 2)}
