@@ -1,6 +1,5 @@
 """`/provider/<name>/...`: the provider as if directly. Without a stream mode every byte is as it came, both ways."""
 
-from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -9,7 +8,7 @@ from gateway.downstream.provider_contract import customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STORED_BODY, ErrorFrame
-from gateway.downstream.stream import stream
+from gateway.downstream.stream import relay, stream
 from gateway.errors import (
     Fault,
     Forbidden,
@@ -103,7 +102,7 @@ class Relay:
         call.request_id = _request_id(response)
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
-        frames, kind = self._frames(response, shape)
+        kind = self._new_kind(response, shape)
         fields = headers.to_client(response.fields, key=self._key, without=headers.REPRESENTATION if kind else ())
         if kind is not None:
             fields.append((b"Content-Type", kind.encode("ascii")))
@@ -116,18 +115,17 @@ class Relay:
             error_frame = translate.error_frame(dialect, shape, exchange.id, call.path)
         elif response.is_event_stream:
             error_frame = translate.error_frame(dialect, StreamMode.SSE, exchange.id, call.path)
-        return await stream(request, reply, frames, error_frame, flush_head=not response.ready)
-
-    def _frames(self, response: UpstreamResponse, shape: StreamMode | None) -> tuple[AsyncIterator[bytes], str | None]:
-        """The body to send, and its media type where that is not the upstream's own."""
-        as_it_came = shape is None or shape is StreamMode.JSON or response.status >= 300
-        if as_it_came or (shape is StreamMode.SSE and response.is_event_stream):
-            return response.chunks(), None
+        if kind is None:
+            return await relay(request, reply, response, error_frame, flush_head=not response.ready)
         assert shape is not None
-        frames = translate.translated(
-            response.chunks(), self._provider.dialect, shape, streamed=response.is_event_stream
-        )
-        return frames, shape.content_type
+        frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
+        return await stream(request, reply, frames, error_frame)
+
+    def _new_kind(self, response: UpstreamResponse, shape: StreamMode | None) -> str | None:
+        """The media type of the body to send, where that is not the upstream's own as it came."""
+        if shape is None or shape is StreamMode.JSON or response.status >= 300:
+            return None
+        return None if shape is StreamMode.SSE and response.is_event_stream else shape.content_type
 
 
 def _fields(request: web.Request) -> headers.Fields:

@@ -62,6 +62,23 @@ class RelayedResponse(web.StreamResponse):
         """Send the head now, not with the first chunk: a stream's client wants to know that it has begun."""
         self._writer().send_headers()
 
+    def put(self, piece: bytes) -> bool:
+        """Write a `piece` of the body now, whether or not the client has room for it; False if the client has left."""
+        writer = self._writer()
+        transport = writer.transport
+        if transport is None or transport.is_closing():
+            return False
+        if writer.length is not None:
+            piece = piece[: writer.length]
+            writer.length -= len(piece)
+        framed = b"%x\r\n%b\r\n" % (len(piece), piece) if writer.chunked and piece else piece
+        if writer._headers_buf is not None:
+            framed = writer._headers_buf + framed
+            writer._headers_buf, writer._headers_written = None, True
+        writer.output_size += len(framed)
+        transport.write(framed)
+        return True
+
     async def write_eof(self, data: bytes = b"") -> None:
         """End the body; a body shorter than its Content-Length ends the connection, lest the next answer fill it."""
         if self._eof_sent:

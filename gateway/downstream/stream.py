@@ -1,4 +1,4 @@
-"""The streaming core: frames in, a response out, and what happens when either side breaks off.
+"""The streaming core: a body in, a response out, and what happens when either side breaks off.
 
 Rule: once the head is out nothing is raised past here, and a response that is not all there never ends cleanly.
 """
@@ -6,9 +6,10 @@ Rule: once the head is out nothing is raised past here, and a response that is n
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from time import monotonic_ns
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -16,42 +17,53 @@ from gateway.downstream.middlewares.errors import as_gateway_error
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, STARTED, ErrorFrame
 from gateway.errors import Drained
+from gateway.telemetry.exchange import Exchange
 from gateway.wire import sse
 
 LAST_WORDS_SECONDS = 5.0
 
 
-async def stream(
-    request: web.Request,
-    response: web.StreamResponse,
-    frames: AsyncIterator[bytes],
-    error_frame: ErrorFrame,
-    *,
-    flush_head: bool = True,
-) -> web.StreamResponse:
-    """Send `frames` as the body. A slow client slows the upstream: each read waits for a write.
+class Relayable(Protocol):
+    """A body that gives itself to a sink."""
 
-    The head goes ahead at once where `flush_head` is set, else with the first frame, in one write.
+    async def hand_over(self, sink: "Outflow") -> None: ...
+
+
+async def stream(
+    request: web.Request, response: web.StreamResponse, frames: AsyncIterator[bytes], error_frame: ErrorFrame
+) -> web.StreamResponse:
+    """Send `frames` as the body. A slow client slows the upstream: each read waits for a write."""
+    outflow = await _opened(request, response, flush_head=True)
+    return await _until_the_end(outflow, outflow.send_all(frames), error_frame)
+
+
+async def relay(
+    request: web.Request, response: RelayedResponse, body: Relayable, error_frame: ErrorFrame, *, flush_head: bool
+) -> web.StreamResponse:
+    """Send `body` as it arrives. A slow client slows the upstream.
+
+    The head goes ahead at once where `flush_head` is set, else with the first piece, in one write.
     """
-    exchange, protocol = request[EXCHANGE], request.protocol
+    outflow = await _opened(request, response, flush_head=flush_head)
+    return await _until_the_end(outflow, body.hand_over(outflow), error_frame)
+
+
+async def _opened(request: web.Request, response: web.StreamResponse, *, flush_head: bool) -> "Outflow":
+    exchange = request[EXCHANGE]
     await response.prepare(request)
     request[STARTED] = response
     exchange.status = response.status
     if flush_head and isinstance(response, RelayedResponse):
         await response.flush_head()
-    last = before = b""
+    return Outflow(request, response, exchange)
+
+
+async def _until_the_end(
+    outflow: "Outflow", sending: Coroutine[Any, Any, None], error_frame: ErrorFrame
+) -> web.StreamResponse:
+    exchange, response = outflow.exchange, outflow.response
     try:
-        async for frame in frames:
-            if protocol.writing_paused:
-                began = monotonic_ns()
-                await response.write(frame)
-                exchange.waited_for_client_ns += monotonic_ns() - began
-            else:
-                await response.write(frame)
-            if exchange.first_byte is None:
-                exchange.first_byte = monotonic_ns()
-            exchange.bytes_out += len(frame)
-            before, last = last, frame
+        await sending
         await response.write_eof()
     except ConnectionResetError:  # upstream failures arrive as GatewayErrors; this is the client
         exchange.client_left()
@@ -60,12 +72,71 @@ async def stream(
             exchange.client_left()
             raise
         _stop_cancelling()
-        await _break_off(request, response, last_words(response, before + last, error_frame(Drained())))
+        await outflow.break_off(error_frame(Drained()))
     except Exception as exc:  # the status line is out: nothing may be raised past here
         error = as_gateway_error(exc)
         exchange.failed(error)
-        await _break_off(request, response, last_words(response, before + last, error_frame(error)))
+        await outflow.break_off(error_frame(error))
     return response
+
+
+class Outflow:
+    """A body on its way to a client, and how far it has come. What a relayed one is handed over to."""
+
+    __slots__ = ("_before", "_last", "_protocol", "_request", "exchange", "response")
+
+    def __init__(self, request: web.Request, response: web.StreamResponse, exchange: Exchange) -> None:
+        self._request = request
+        self._protocol = request.protocol
+        self.response = response
+        self.exchange = exchange
+        self._last = self._before = b""
+
+    async def send_all(self, frames: AsyncIterator[bytes]) -> None:
+        """Write one frame after the other, each when the client has room for it."""
+        exchange, response, protocol = self.exchange, self.response, self._protocol
+        async for frame in frames:
+            if protocol.writing_paused:
+                began = monotonic_ns()
+                await response.write(frame)
+                exchange.waited_for_client_ns += monotonic_ns() - began
+            else:
+                await response.write(frame)
+            self._sent(frame)
+
+    def take(self, piece: bytes) -> bool:
+        """Write `piece` now; whether the client has room for more."""
+        response = self.response
+        assert isinstance(response, RelayedResponse)
+        if not response.put(piece):
+            return False
+        self._sent(piece)
+        return not self._protocol.writing_paused
+
+    async def taken(self) -> None:
+        """Wait until the client has room. Raises ConnectionResetError if it has left."""
+        began = monotonic_ns()
+        try:
+            await self._protocol._drain_helper()
+        finally:
+            self.exchange.waited_for_client_ns += monotonic_ns() - began
+        if self._request.transport is None or self._request.transport.is_closing():
+            raise ConnectionResetError("The client has left")
+
+    async def break_off(self, words: bytes) -> None:
+        """Say `words` where the body stopped, and end the connection so that the body is visibly incomplete."""
+        words = last_words(self.response, self._before + self._last, words)
+        if words:
+            with suppress(ConnectionResetError):
+                await self.response.write(words)
+        close_visibly(self._request, self.response)
+
+    def _sent(self, piece: bytes) -> None:
+        exchange = self.exchange
+        if exchange.first_byte is None:
+            exchange.first_byte = monotonic_ns()
+        exchange.bytes_out += len(piece)
+        self._before, self._last = self._last, piece
 
 
 def last_words(response: web.StreamResponse, written: bytes, frame: bytes) -> bytes:
@@ -76,13 +147,6 @@ def last_words(response: web.StreamResponse, written: bytes, frame: bytes) -> by
         return frame
     # After a CR the first line feed may still belong to it.
     return b"\n" + frame if written.endswith(b"\n") else b"\n\n" + frame
-
-
-async def _break_off(request: web.Request, response: web.StreamResponse, words: bytes) -> None:
-    if words:
-        with suppress(ConnectionResetError):
-            await response.write(words)
-    close_visibly(request, response)
 
 
 def close_visibly(request: web.Request, response: web.StreamResponse) -> None:

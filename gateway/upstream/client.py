@@ -21,7 +21,7 @@ from gateway.telemetry.trace_context import outgoing
 from gateway.upstream.content_coding import readable
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.tap import HEAD, TAIL, Tap
-from gateway.upstream.transport import Incoming, Outgoing, Transport, TransportFactory
+from gateway.upstream.transport import Incoming, Outgoing, Sink, Transport, TransportFactory
 from gateway.wire import headers, sse
 
 PSEUDONYM = b"llm-gateway"
@@ -214,6 +214,16 @@ class UpstreamResponse:
             raise
         self.complete = True
 
+    async def hand_over(self, sink: Sink) -> None:
+        """The body exactly as received, to `sink` in the moment it arrives. Raises like `chunks`."""
+        try:
+            await self._incoming.hand_over(_Heard(sink, self._call, self._tap))
+            self._must_have_ended()
+        except GatewayError as error:
+            self._call.failed(error)
+            raise
+        self.complete = True
+
     def _must_have_ended(self) -> None:
         if not self.is_event_stream or self.field(b"content-encoding"):
             return
@@ -236,3 +246,27 @@ class UpstreamResponse:
             if limit < 0:
                 raise UpstreamError(f"{self._call.provider} sent a larger answer than is taken here.")
         return b"".join(parts)
+
+
+class _Heard:
+    """A sink that is listened to."""
+
+    __slots__ = ("_call", "_sink", "_tap")
+
+    def __init__(self, sink: Sink, call: UpstreamCall, tap: Tap) -> None:
+        self._sink = sink
+        self._call = call
+        self._tap = tap
+
+    def take(self, piece: bytes) -> bool:
+        call = self._call
+        if call.first_byte is None:
+            call.first_byte = monotonic_ns()
+        more = self._sink.take(piece)
+        call.chunks += 1
+        call.bytes_received += len(piece)
+        self._tap.hear(piece)  # after the client has it: a tap delays nobody
+        return more
+
+    async def taken(self) -> None:
+        await self._sink.taken()

@@ -3,24 +3,19 @@
 `ClientSession` normalises targets (a bare trailing `?` is lost), re-encodes fields that are no UTF-8, and costs more
 than all the rest of a request together. Here the head goes out verbatim, in one write with the body.
 
-Private names of aiohttp are used in this file and nowhere else under `upstream/`; `tests/unit/upstream/test_direct.py`
-fails by name when one of them moves.
+Private names of aiohttp are used in this file and `protocol.py`, and nowhere else under `upstream/`;
+`tests/unit/upstream/test_direct.py` fails by name when one of them moves.
 
-What holds a connection together:
-- It is *expected* to speak only between a request and the end of its response. Bytes at any other time, a readable
-  socket when it is taken from the pool, or a response that ended in doubt: it is closed, never used again.
+- A connection that has something to read when it is taken from the pool, or whose response ended in doubt, is closed
+  and never used again.
 - A request is written once. A pooled connection is looked at before it is written to, so one that the provider has
   closed costs a new connection and never a lost or doubled request.
-- `fail` is the one way by which a connection is given up from the outside: it notes the error and breaks off; whoever
-  waits for head, body or drain then meets that error.
 """
 
 import asyncio
 import re
-import select
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from time import monotonic_ns
 from types import TracebackType
@@ -28,10 +23,8 @@ from typing import Any, cast
 
 import aiohttp
 from aiohttp import ClientTimeout, TCPConnector
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.helpers import _EXC_SENTINEL
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -39,7 +32,6 @@ from yarl import URL
 
 from gateway.errors import (
     GatewayError,
-    IdleTimeout,
     UpstreamError,
     UpstreamTimeout,
     UpstreamTruncated,
@@ -47,13 +39,12 @@ from gateway.errors import (
 )
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
-from gateway.upstream.transport import Incoming, Outgoing
+from gateway.upstream.protocol import UpstreamProtocol, Watch
+from gateway.upstream.transport import Incoming, Outgoing, Sink
 
 IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
 DNS_TTL = 30  # seconds
 INTERIM_RESPONSES = 16
-MAX_LINE = 32_768
-MAX_FIELDS = 256
 _UNSAFE = re.compile(rb"[\x00\r\n]")
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, ConnectionError, asyncio.IncompleteReadError)
 
@@ -178,6 +169,19 @@ class DirectExchange:
                 return
             yield chunk
 
+    async def hand_over(self, sink: Sink) -> None:
+        """The body to `sink`, in the moment it arrives."""
+        while not await self._hand_over(sink):
+            await sink.taken()
+
+    async def _hand_over(self, sink: Sink) -> bool:
+        try:
+            return await self._protocol.hand_over(self._payload, sink)
+        except _BROKEN as error:
+            raise self._broken(
+                error, UpstreamTruncated(f"{self._call.provider} broke off in the middle of its response.")
+            ) from error
+
     def _broken(self, error: Exception, otherwise: GatewayError) -> GatewayError:
         if self._protocol.failure is not None:
             return self._protocol.failure
@@ -286,145 +290,3 @@ class DirectExchange:
         if protocol.transport is not None:
             protocol.transport.abort()
         self._connection.close()
-
-
-class UpstreamProtocol(ResponseHandler):
-    """aiohttp's protocol for one connection, with what it leaves open closed."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.used = False
-        self.failure: GatewayError | None = None
-        self.heard = False  # since the watch last looked
-        self.quiet_since = 0.0  # the watch's
-        self.waiting_for = Waiting.NOTHING
-        self._expected = False
-        self._body: StreamReader | None = None
-        self._poll: select.poll | None = None
-
-    def expect(self, method: str) -> None:
-        """A request is about to be written."""
-        self._expected = self.used = True
-        self._body = None
-        self.waiting_for = Waiting.NOTHING
-        self.set_response_params(
-            skip_payload=method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
-            max_headers=MAX_FIELDS,
-        )
-
-    def rest(self) -> None:
-        """The response is complete; the connection goes back to the pool."""
-        self._expected = False
-        self._body = None
-        self.waiting_for = Waiting.NOTHING
-
-    def await_head(self) -> None:
-        self.waiting_for, self.heard = Waiting.HEAD, True
-
-    def await_body(self, payload: StreamReader) -> None:
-        self._body = payload
-        self.waiting_for, self.heard = Waiting.BODY, True
-
-    def await_drain(self) -> None:
-        self.waiting_for, self.heard = Waiting.DRAIN, True
-
-    def await_nothing(self) -> None:
-        self.waiting_for = Waiting.NOTHING
-
-    def has_spoken(self) -> bool:
-        """Whether there is anything to read, or the other side has closed, on a connection that should be silent."""
-        if self.should_close or self.transport is None:
-            return True
-        if self._poll is None:
-            sock = self.transport.get_extra_info("socket")
-            self._poll = select.poll()
-            self._poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
-        return bool(self._poll.poll(0))
-
-    def fail(self, error: GatewayError) -> None:
-        """Give the connection up for `error`."""
-        self.failure = error
-        if self.transport is not None:
-            self.transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        if not self._expected and data:
-            self.force_close()
-            if self.transport is not None:
-                self.transport.abort()
-            return
-        if self.waiting_for is not Waiting.HEAD:  # interim responses do not put off the deadline for the head
-            self.heard = True
-        super().data_received(data)
-
-    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
-        # A parser that fails inside a body tells only whoever waits for the next head.
-        body = self._body
-        if body is not None and not body.is_eof() and body.exception() is None:
-            body.set_exception(aiohttp.ClientPayloadError("The response body is broken"))
-        super().set_exception(exc, exc_cause)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        body = self._body
-        if body is not None and not body.is_eof() and (exc is not None or self.failure is not None):
-            # A body that ends with the connection would look complete.
-            body.set_exception(self.failure or aiohttp.ClientPayloadError("The connection was reset"))
-        super().connection_lost(exc)
-
-
-class Waiting(Enum):
-    """What a connection waits for, and so which limit is running."""
-
-    NOTHING = 0
-    DRAIN = 1
-    HEAD = 2
-    BODY = 3
-
-
-class Watch:
-    """One coarse sweep over all connections in use, instead of a timer for each of their reads."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
-        self._loop = loop
-        self._timeouts = timeouts
-        self._period = min(max(min(timeouts.first_byte, timeouts.idle) / 10, 0.02), 1.0)
-        self._protocols: set[UpstreamProtocol] = set()
-        self._handle: asyncio.TimerHandle | None = None
-
-    def add(self, protocol: UpstreamProtocol) -> None:
-        self._protocols.add(protocol)
-        if self._handle is None:
-            self._handle = self._loop.call_later(self._period, self._sweep)
-
-    def discard(self, protocol: UpstreamProtocol) -> None:
-        self._protocols.discard(protocol)
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._protocols.clear()
-
-    def _sweep(self) -> None:
-        self._handle = None
-        now = self._loop.time()
-        for protocol in tuple(self._protocols):
-            # Paused: the client is slow, the provider is not.
-            if protocol.heard or protocol.waiting_for is Waiting.NOTHING or protocol._reading_paused:
-                protocol.heard = False
-                protocol.quiet_since = now
-            else:
-                self._judge(protocol, now - protocol.quiet_since)
-        if self._protocols:
-            self._handle = self._loop.call_later(self._period, self._sweep)
-
-    def _judge(self, protocol: UpstreamProtocol, quiet: float) -> None:
-        if protocol.waiting_for is Waiting.HEAD and quiet >= self._timeouts.first_byte:
-            protocol.fail(UpstreamTimeout("The provider did not begin to answer within its first-byte timeout."))
-        elif protocol.waiting_for is Waiting.BODY and quiet >= self._timeouts.idle:
-            protocol.fail(IdleTimeout("The provider fell silent in the middle of its response."))
-        elif protocol.waiting_for is Waiting.DRAIN and quiet >= self._timeouts.idle:
-            protocol.fail(UpstreamTimeout("The provider stopped taking the request body."))

@@ -31,6 +31,18 @@ class Outgoing:
     length: int | None = None
 
 
+class Sink(Protocol):
+    """Takes a body as it arrives, in the callback of the socket that it arrives on."""
+
+    def take(self, piece: bytes) -> bool:
+        """Take `piece` without waiting, and without raising; whether the next one may come at once."""
+        ...
+
+    async def taken(self) -> None:
+        """Wait until the next piece may come. Raises ConnectionResetError if none will be taken any more."""
+        ...
+
+
 class Incoming(Protocol):
     """A response whose head is in."""
 
@@ -45,6 +57,10 @@ class Incoming(Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body exactly as received, in whatever pieces the socket gave. Raises GatewayErrors."""
+        ...
+
+    async def hand_over(self, sink: Sink) -> None:
+        """The same, to `sink`, which nothing waits for but the next read. Raises what it raises, too."""
         ...
 
 

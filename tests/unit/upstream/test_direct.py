@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import pytest
 from aiohttp import TCPConnector
@@ -73,12 +74,55 @@ def post(body: bytes = b"{}") -> Outgoing:
     return Outgoing("POST", b"/v1/chat", [(b"host", b"x")], body, len(body))
 
 
-async def whole(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
+class Gathered:
+    """A sink with room for everything, or for one piece at a time."""
+
+    def __init__(self, *, roomy: bool = True) -> None:
+        self.pieces: list[bytes] = []
+        self.waits = 0
+        self.came = asyncio.Event()
+        self.roomy = roomy
+
+    def take(self, piece: bytes) -> bool:
+        self.pieces.append(piece)
+        self.came.set()
+        return self.roomy
+
+    async def taken(self) -> None:
+        self.waits += 1
+        await asyncio.sleep(0)
+
+
+async def read_whole(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
     async with transport.send(request, call or a_call()) as response:
         return b"".join([piece async for piece in response.chunks()])
 
 
-async def test_target_and_fields_go_out_verbatim(upstream: ScriptedUpstream, connect: Open) -> None:
+async def take_whole(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
+    sink = Gathered()
+    async with transport.send(request, call or a_call()) as response:
+        await response.hand_over(sink)
+    return b"".join(sink.pieces)
+
+
+async def take_piecemeal(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
+    sink = Gathered(roomy=False)
+    async with transport.send(request, call or a_call()) as response:
+        await response.hand_over(sink)
+    assert sink.waits == len(sink.pieces)
+    return b"".join(sink.pieces)
+
+
+Whole = Callable[..., Awaitable[bytes]]
+
+
+@pytest.fixture(params=[read_whole, take_whole, take_piecemeal])
+def whole(request: pytest.FixtureRequest) -> Whole:
+    """A body can be read, or be handed over; it is the same one."""
+    return cast(Whole, request.param)
+
+
+async def test_target_and_fields_go_out_verbatim(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     fields = [(b"Host", b"x"), (b"X-Odd", b"\xe9\xff caf\xc3\xa9"), (b"x-odd", b""), (b"X-ODD", b"2")]
     target = b"/v1/%7Emodels//a%2Fb;p=1?a=1&a=2&&b=+%20&c?"
     await whole(connect(), Outgoing("GET", target, fields))
@@ -87,7 +131,7 @@ async def test_target_and_fields_go_out_verbatim(upstream: ScriptedUpstream, con
     assert got.raw_fields == fields
 
 
-async def test_a_bare_question_mark_is_kept(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_bare_question_mark_is_kept(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     await whole(connect(), get(b"/v1/models?"))
     assert (await upstream.received()).target == b"/v1/models?"
 
@@ -110,13 +154,13 @@ async def test_a_bare_question_mark_is_kept(upstream: ScriptedUpstream, connect:
     ],
 )
 async def test_a_body_arrives_as_it_was_sent(
-    upstream: ScriptedUpstream, connect: Open, steps: tuple[object, ...], body: bytes
+    upstream: ScriptedUpstream, connect: Open, steps: tuple[object, ...], body: bytes, whole: Whole
 ) -> None:
     upstream.will(*steps)  # type: ignore[arg-type]
     assert await whole(connect(), get()) == body
 
 
-async def test_a_response_may_be_cut_at_every_byte(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_response_may_be_cut_at_every_byte(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     transport = connect()
     for cut in range(1, len(raw)):
@@ -125,7 +169,9 @@ async def test_a_response_may_be_cut_at_every_byte(upstream: ScriptedUpstream, c
     assert upstream.connections == 1
 
 
-async def test_head_has_no_body_whatever_its_length_says(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_head_has_no_body_whatever_its_length_says(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
     upstream.will(send(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"))
     transport = connect()
     assert await whole(transport, get(method="HEAD")) == b""
@@ -147,7 +193,7 @@ async def test_chunks_are_handed_over_as_they_come(upstream: ScriptedUpstream, c
         assert [piece async for piece in chunks] == [b"second"]
 
 
-async def test_a_connection_is_used_again(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_connection_is_used_again(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     transport, second = connect(), a_call()
     await whole(transport, post())
     await whole(transport, post(), second)
@@ -156,7 +202,7 @@ async def test_a_connection_is_used_again(upstream: ScriptedUpstream, connect: O
 
 
 async def test_a_connection_that_the_provider_closed_costs_a_new_one_and_no_request(
-    upstream: ScriptedUpstream, connect: Open
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
     transport = connect()
     upstream.will(answer(), close())
@@ -166,7 +212,9 @@ async def test_a_connection_that_the_provider_closed_costs_a_new_one_and_no_requ
     assert upstream.connections == 2
 
 
-async def test_bytes_on_an_idle_connection_answer_nobody(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_bytes_on_an_idle_connection_answer_nobody(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
     transport = connect()
     poison = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
     upstream.will(answer(b"mine"), send(poison))
@@ -178,7 +226,7 @@ async def test_bytes_on_an_idle_connection_answer_nobody(upstream: ScriptedUpstr
 
 
 async def test_a_request_that_may_have_been_processed_is_not_sent_again(
-    upstream: ScriptedUpstream, connect: Open
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
     transport = connect()
     await whole(transport, post())
@@ -203,7 +251,9 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
-async def test_a_malformed_answer_is_the_upstreams_fault(upstream: ScriptedUpstream, connect: Open, raw: bytes) -> None:
+async def test_a_malformed_answer_is_the_upstreams_fault(
+    upstream: ScriptedUpstream, connect: Open, raw: bytes, whole: Whole
+) -> None:
     upstream.will(send(raw), close())
     transport = connect()
     with pytest.raises(UpstreamError):
@@ -225,7 +275,7 @@ BROKEN_OFF = {
 
 @pytest.mark.parametrize("steps", BROKEN_OFF.values(), ids=BROKEN_OFF)
 async def test_a_body_that_is_broken_off_never_ends_cleanly(
-    upstream: ScriptedUpstream, connect: Open, steps: tuple[object, ...]
+    upstream: ScriptedUpstream, connect: Open, steps: tuple[object, ...], whole: Whole
 ) -> None:
     upstream.will(*steps, until_left())  # type: ignore[arg-type]
     with pytest.raises(UpstreamTruncated):
@@ -233,20 +283,20 @@ async def test_a_body_that_is_broken_off_never_ends_cleanly(
             await whole(connect(), get())
 
 
-async def test_nobody_listens(connect: Open, upstream: ScriptedUpstream) -> None:
+async def test_nobody_listens(connect: Open, upstream: ScriptedUpstream, whole: Whole) -> None:
     async with ScriptedUpstream() as gone:
         url = gone.url
     with pytest.raises(UpstreamUnreachable):
         await whole(connect(url=url), get())
 
 
-async def test_a_name_that_does_not_resolve(connect: Open) -> None:
+async def test_a_name_that_does_not_resolve(connect: Open, whole: Whole) -> None:
     with pytest.raises(UpstreamUnreachable):
         await whole(connect(url="http://no-such-host.invalid"), get())
 
 
 async def test_a_provider_that_never_begins_runs_into_the_first_byte_timeout(
-    upstream: ScriptedUpstream, connect: Open
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
     upstream.will(until_left())
     with pytest.raises(UpstreamTimeout):
@@ -255,7 +305,7 @@ async def test_a_provider_that_never_begins_runs_into_the_first_byte_timeout(
 
 
 async def test_interim_responses_do_not_put_off_the_first_byte_timeout(
-    upstream: ScriptedUpstream, connect: Open
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
     upstream.will(send(b"HTTP/1.1 100 Continue\r\n\r\n"), until_left())
     with pytest.raises(UpstreamTimeout):
@@ -263,7 +313,7 @@ async def test_interim_responses_do_not_put_off_the_first_byte_timeout(
 
 
 async def test_a_provider_that_falls_silent_runs_into_the_idle_timeout(
-    upstream: ScriptedUpstream, connect: Open
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
     upstream.will(begin(), chunk(b"abc"), until_left())
     with pytest.raises(IdleTimeout):
@@ -283,7 +333,51 @@ async def test_a_slow_reader_is_no_silent_provider_and_slows_it_down(upstream: S
     assert received == size
 
 
-async def test_a_body_of_known_length_streams_up(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_sink_that_is_full_slows_the_provider_and_is_no_silent_provider(
+    upstream: ScriptedUpstream, connect: Open
+) -> None:
+    size = 8 << 20
+    upstream.will(begin(), flood(size), end())
+
+    class Slow(Gathered):
+        async def taken(self) -> None:
+            self.waits += 1
+            had = len(self.pieces)
+            await asyncio.sleep(3 * QUICK.idle if self.waits == 1 else 0)
+            assert len(self.pieces) == had
+
+    sink = Slow(roomy=False)
+    async with connect(QUICK).send(get(), a_call()) as response:
+        await response.hand_over(sink)
+    assert sum(map(len, sink.pieces)) == size
+    assert max(map(len, sink.pieces)) < 2 << 20
+
+
+async def test_a_sink_gets_a_piece_when_it_arrives(upstream: ScriptedUpstream, connect: Open) -> None:
+    sink = Gathered()
+
+    async def until_taken(_: object) -> None:
+        await asyncio.wait_for(sink.came.wait(), 5)
+
+    upstream.will(begin(), chunk(b"first"), until_taken, chunk(b"second"), end())
+    async with connect().send(get(), a_call()) as response:
+        await response.hand_over(sink)
+    assert sink.pieces == [b"first", b"second"]
+
+
+async def test_a_sink_that_takes_no_more_ends_the_call(upstream: ScriptedUpstream, connect: Open) -> None:
+    class Gone(Gathered):
+        async def taken(self) -> None:
+            raise ConnectionResetError
+
+    upstream.will(begin(), chunk(b"a"), until_left())
+    with pytest.raises(ConnectionResetError):
+        async with connect().send(get(), a_call()) as response:
+            await response.hand_over(Gone(roomy=False))
+    await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
+
+
+async def test_a_body_of_known_length_streams_up(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     request = Outgoing("POST", b"/up", [(b"host", b"x")], pieces(b"ab", b"", b"c"), 3)
     await whole(connect(), request)
     got = await upstream.received()
@@ -291,14 +385,18 @@ async def test_a_body_of_known_length_streams_up(upstream: ScriptedUpstream, con
     assert got.body == b"abc"
 
 
-async def test_a_body_of_unknown_length_streams_up_in_chunks(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_body_of_unknown_length_streams_up_in_chunks(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
     await whole(connect(), Outgoing("POST", b"/up", [(b"host", b"x")], pieces(b"ab", b"c"), None))
     got = await upstream.received()
     assert "content-length" not in got.fields
     assert got.body == b"abc"
 
 
-async def test_a_body_that_fails_on_our_side_breaks_the_request_off(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_body_that_fails_on_our_side_breaks_the_request_off(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
     async def failing() -> AsyncIterator[bytes]:
         yield b"ab"
         raise GatewayError("ours")
@@ -310,7 +408,9 @@ async def test_a_body_that_fails_on_our_side_breaks_the_request_off(upstream: Sc
     await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
 
 
-async def test_an_answer_may_come_before_the_upload_is_done(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_an_answer_may_come_before_the_upload_is_done(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 1000
@@ -346,7 +446,9 @@ async def test_leaving_the_block_frees_the_upstream_at_once(
     await asyncio.wait_for(got.closed.wait(), 0.2)
 
 
-async def test_a_pool_that_is_full_makes_calls_wait_and_then_fail(upstream: ScriptedUpstream, connect: Open) -> None:
+async def test_a_pool_that_is_full_makes_calls_wait_and_then_fail(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
     transport = connect(QUICK, pool_size=1)
     upstream.will(begin(), chunk(b"a"), until_left())
     async with transport.send(get(), a_call()):
@@ -366,6 +468,12 @@ async def test_a_pool_that_is_full_makes_calls_wait_and_then_fail(upstream: Scri
         (ResponseHandler, "read", ["self"]),
         (StreamReader, "readany", ["self"]),
         (StreamReader, "is_eof", ["self"]),
+        (StreamReader, "at_eof", ["self"]),
+        (StreamReader, "feed_data", ["self", "data", "size"]),
+        (StreamReader, "begin_http_chunk_receiving", ["self"]),
+        (StreamReader, "end_http_chunk_receiving", ["self"]),
+        (ResponseHandler, "_pause_reading_for_buffer", ["self"]),
+        (ResponseHandler, "_resume_reading_for_buffer", ["self"]),
     ],
 )
 def test_what_is_used_of_aiohttp_314_is_where_it_was(owner: type, name: str, parameters: list[str]) -> None:
@@ -381,9 +489,12 @@ async def test_what_is_used_of_aiohttps_objects_is_where_it_was() -> None:
             f"aiohttp 3.14 had TCPConnector.{name}; gateway/upstream/direct.py builds on it"
         )
     await connector.close()
-    assert hasattr(StreamReader(ResponseHandler(asyncio.get_running_loop()), 1024), "_buffer")
+    for name in ("_buffer", "_eof", "_exception", "_waiter"):
+        assert hasattr(StreamReader(ResponseHandler(asyncio.get_running_loop()), 1024), name), (
+            f"aiohttp 3.14 had StreamReader.{name}; gateway/upstream/protocol.py builds on it"
+        )
     handler = ResponseHandler(asyncio.get_running_loop())
-    for name in ("_reading_paused", "should_close", "transport"):
+    for name in ("_reading_paused", "_buffer_paused", "should_close", "transport"):
         assert hasattr(handler, name), (
             f"aiohttp 3.14 had ResponseHandler.{name}; gateway/upstream/direct.py builds on it"
         )
