@@ -9,6 +9,7 @@ Rule: a problem names the entry by its position and id, never by anything that m
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from math import log2
@@ -24,6 +25,7 @@ ABOUT = (
     "`;providers=openai|mock;projects=demo;expires=2027-01-31;requests=100/minute`. `python -m gateway keys new ID` "
     "makes one"
 )
+ABOUT_SCOPES = "Hold keys to their scopes `providers` and `projects`; false: every key may use all that is served"
 
 PREFIX = "gw_"
 LEAST_BITS = 128
@@ -44,6 +46,7 @@ def read_clients(reader: Reader) -> Clients:
     """The clients of GATEWAY_API_KEYS; none if it is not set."""
     reader.chapter("Clients")
     configured = reader.secret(NAME, ABOUT)
+    scoped = reader.flag("GATEWAY_KEY_SCOPES", True, ABOUT_SCOPES)
     if configured is None:
         return Clients()
     keys, problems = parse(configured.reveal())
@@ -51,7 +54,7 @@ def read_clients(reader: Reader) -> Clients:
         problems.append("holds no entry; one is id=secret or id=sha256:HEX")
     for problem in problems:
         reader.problem(NAME, problem)
-    return Clients(keys)
+    return Clients(keys if scoped else map(_unscoped, keys))
 
 
 def new_key() -> str:
@@ -127,6 +130,10 @@ def _key(client_id: str, rest: str) -> Key:
     """Raises ValueError with what would be right."""
     secret, *scopes = (part.strip() for part in rest.split(";"))
     return Key(_digest(secret), Client(client_id, **_scopes(scopes)))
+
+
+def _unscoped(key: Key) -> Key:
+    return replace(key, client=replace(key.client, providers=None, projects=None))
 
 
 def _digest(secret: str) -> bytes:

@@ -186,6 +186,15 @@ def test_a_variable_without_an_entry_is_a_problem(text: str) -> None:
     assert problem_of(text).startswith("GATEWAY_API_KEYS: holds no entry")
 
 
+def test_what_keys_may_use_can_be_left_unbounded_for_all_of_them_at_once() -> None:
+    entry = f"alice={SECRET};providers=openai;projects=demo;expires=2027-01-31;requests=5/minute"
+    [scoped] = read_clients(Reader({"GATEWAY_API_KEYS": entry}))
+    [free] = read_clients(Reader({"GATEWAY_API_KEYS": entry, "GATEWAY_KEY_SCOPES": "off"}))
+    assert not scoped.may_use_project("other") and not scoped.may_use_provider("other")
+    assert free.may_use_project("other") and free.may_use_provider("other")
+    assert (free.expires, free.requests) == (scoped.expires, scoped.requests)
+
+
 def test_each_scope_is_a_bound_that_a_client_may_have() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(Client)}
     assert {fields[scope] for scope in keys.SCOPES} == {None}
