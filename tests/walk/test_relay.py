@@ -387,6 +387,7 @@ async def test_a_known_provider_that_is_not_configured_says_so(gateway: Running)
         assert "not configured" in (await response.json())["error"]["message"]
     async with gateway.session.get("/provider/nobody/v1/models") as response:
         assert response.status == 404
+        assert "No provider nobody is configured" in (await response.json(content_type=None))["detail"]
 
 
 async def test_a_request_that_came_through_here_before_is_a_loop(gateway: Running, upstream: ScriptedUpstream) -> None:

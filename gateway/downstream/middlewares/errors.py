@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import re
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -17,6 +18,7 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    ProviderNotConfigured,
     Unauthenticated,
 )
 from gateway.providers.provider import Dialect
@@ -41,13 +43,24 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             task.uncancel()
         error: GatewayError = Drained(retry_after=1)
     except Exception as exc:
-        error = as_gateway_error(exc)
+        error = _not_served(request) if isinstance(exc, web.HTTPNotFound) else as_gateway_error(exc)
     exchange.failed(error)
     if STARTED in request:  # a second response would hang the client
         if request.transport is not None:
             request.transport.close()
         return request[STARTED]
     return answer(error, dialect_of(request), exchange.id, request.path)
+
+
+def _not_served(request: web.Request) -> GatewayError:
+    """Nothing is there; below /provider/ that means that no such provider is configured."""
+    below = _PROVIDER.match(request.raw_path)
+    if below is None:
+        return NotFound()
+    return ProviderNotConfigured(f"No provider {below[1]} is configured on this gateway.")
+
+
+_PROVIDER = re.compile(r"/provider/([A-Za-z0-9._-]{1,64})(?:[/?]|$)")
 
 
 def as_gateway_error(exc: Exception) -> GatewayError:
