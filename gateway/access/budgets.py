@@ -54,9 +54,10 @@ NO_PLAN: Final = Plan()
 
 @dataclass(slots=True)
 class Drawn:
-    """What is known of one client: its plans, and the models it named."""
+    """What is known of one client: whether it has bounds of its own, its plans, and the models it named."""
 
     client: Client
+    is_bounded: bool
     requests: dict[str | None, Plan] = field(default_factory=dict)
     calls: dict[tuple[str | None, str, str | None], Plan] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
@@ -71,7 +72,7 @@ class Budgets:
 
     def concern(self, client: Client) -> bool:
         """Whether anything may be bounded for this client."""
-        return bool(self._rules) or any(_own(client))
+        return bool(self._rules) or self._known(client).is_bounded
 
     def of_request(self, client: Client, project: str | None) -> Plan:
         """What a request draws on when it comes in."""
@@ -96,7 +97,7 @@ class Budgets:
     def _known(self, client: Client) -> Drawn:
         known = self._drawn.get(client.id)
         if known is None or known.client is not client:  # its scopes may be others after a reload
-            known = self._drawn[client.id] = Drawn(client)
+            known = self._drawn[client.id] = Drawn(client, any(_own(client)))
         return known
 
     def _plan(self, client: Client, subject: Subject, *, calls: bool) -> Plan:

@@ -49,12 +49,13 @@ def openai(verdict: Verdict, now: datetime) -> Fields:
 def anthropic(verdict: Verdict, now: datetime) -> Fields:
     """`anthropic-ratelimit-{...}-{limit,remaining,reset}`; a reset is an instant as in RFC 3339."""
     fields: Fields = {}
+    full_second = now.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=bool(now.microsecond))
     for unit, name in _ANTHROPIC.items():
         if (position := _tightest(verdict, unit)) is not None:
-            whole = (now + timedelta(seconds=_seconds(_until_whole(verdict, position)))).astimezone(UTC)
+            whole = full_second + timedelta(seconds=_seconds(_until_whole(verdict, position)))
             fields[f"anthropic-ratelimit-{name}-limit"] = f"{verdict.buckets[position].most:.0f}"
             fields[f"anthropic-ratelimit-{name}-remaining"] = str(_whole(verdict.remaining[position]))
-            fields[f"anthropic-ratelimit-{name}-reset"] = f"{whole:%Y-%m-%dT%H:%M:%SZ}"
+            fields[f"anthropic-ratelimit-{name}-reset"] = whole.isoformat().replace("+00:00", "Z")
     return fields
 
 

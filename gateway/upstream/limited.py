@@ -65,15 +65,23 @@ class LimitedUpstream:
         self._gate = gate
         self._prices = prices
 
-    @asynccontextmanager
-    async def call(
+    def call(
         self, exchange: Exchange, provider: Provider, request: UpstreamRequest, call: UpstreamCall
-    ) -> AsyncIterator[UpstreamResponse]:
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
         admission = self._gate.admission_of(exchange)
         if admission is None:
-            async with self._upstream.call(exchange, provider, request, call) as response:
-                yield response
-            return
+            return self._upstream.call(exchange, provider, request, call)
+        return self._limited(admission, exchange, provider, request, call)
+
+    @asynccontextmanager
+    async def _limited(
+        self,
+        admission: Admission,
+        exchange: Exchange,
+        provider: Provider,
+        request: UpstreamRequest,
+        call: UpstreamCall,
+    ) -> AsyncIterator[UpstreamResponse]:
         asked = await self._asked(admission, provider, request, call.path)
         hold = await admission.enter_call(provider.name, asked.model, asked.tokens)
         try:

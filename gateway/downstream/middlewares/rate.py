@@ -37,7 +37,7 @@ def rate(gate: Gate) -> Middleware:
 def admission_of(request: web.Request, gate: Gate) -> Admission | None:
     """The admission of a request that has a client; what a key may not use, it does not draw on."""
     client = request.get(CLIENT)
-    if client is None:
+    if client is None or not gate.budgets.concern(client):
         return None
     exchange = request[EXCHANGE]
     parts = exchange.route.split("/", 3)  # "", "provider" or "projects", its name
