@@ -5,6 +5,7 @@ the connection they were asked for on: those of a worker that dies are free at o
 """
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final, cast
 
 import msgspec
+import uvloop
 
 from gateway.access.rate import Amounts, Buckets
 from gateway.access.rate_memory import MemoryLimiter
@@ -55,6 +57,19 @@ async def arbiter(path: str, limiter: MemoryLimiter | None = None) -> AsyncItera
         for connection in list(asking):
             connection.close()
         _remove(path)
+
+
+def serve_arbiter(path: str) -> None:
+    """Answer until SIGTERM or SIGINT: what a process of its own does that serves several workers."""
+
+    async def serve() -> None:
+        stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with arbiter(path):
+            await stopping.wait()
+
+    uvloop.run(serve())
 
 
 def _remove(path: str) -> None:

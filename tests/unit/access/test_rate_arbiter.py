@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.access.rate import bucket
-from gateway.access.rate_arbiter import LONGEST, ArbiterLink, Messages, arbiter
+from gateway.access.rate_arbiter import LONGEST, ArbiterLink, Messages, arbiter, serve_arbiter
 from gateway.access.rate_remote import PROBE_SECONDS, RemoteLimiter
 from gateway.settings.limits import Unit
 
@@ -69,20 +69,18 @@ async def test_places_of_a_connection_that_is_lost_are_free(serving: str) -> Non
         assert (await over(staying).admit((PLACES,), (0.0,))).remaining == (2.0,)
 
 
-def serve_until_killed(path: str) -> None:
-    async def serve() -> None:
-        async with arbiter(path):
-            await asyncio.Event().wait()
-
-    asyncio.run(serve())
-
-
 async def started(path: str) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=serve_until_killed, args=(path,))
+    process = multiprocessing.get_context("spawn").Process(target=serve_arbiter, args=(path,))
     process.start()
     async with asyncio.timeout(PATIENCE):
-        while not Path(path).exists():
-            await asyncio.sleep(0.01)
+        while True:
+            try:
+                _, writer = await asyncio.open_unix_connection(path)
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                break
     return process
 
 
@@ -113,6 +111,18 @@ async def test_an_arbiter_that_is_killed_is_missed_and_welcomed_back(path: str) 
         for process in arbiters:
             process.kill()
             process.join()
+
+
+async def test_an_arbiter_that_is_told_to_stop_leaves_nothing_behind(path: str) -> None:
+    process = await started(path)
+    try:
+        process.terminate()
+        await asyncio.to_thread(process.join, PATIENCE)
+        assert process.exitcode == 0
+        assert not Path(path).exists()
+    finally:
+        process.kill()
+        process.join()
 
 
 async def test_who_finds_no_arbiter_starts_without(path: str) -> None:
