@@ -37,8 +37,10 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.model_calls import gen_ai_name
 from gateway.telemetry.recorder import Recorder, View
 from gateway.telemetry.tracing import Tracing, sampler_of
+from gateway.upstream.circuit import State
 from gateway.upstream.client import Capture, UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
+from gateway.upstream.retries import Retries
 
 
 @dataclass(slots=True)
@@ -71,21 +73,27 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     http = HttpCalls()
     _watch(metrics, recorder, tracing, upstream)
     own = (
-        *ops_routes(build=settings.server.build, is_draining=lambda: lifecycle.draining),
+        *ops_routes(
+            build=settings.server.build,
+            is_draining=lambda: lifecycle.draining,
+            doors=upstream.doors.values(),
+            clients=configuration.clients,
+        ),
         *demo_routes(),
         *ticket_routes(tickets),
         project_list([bound.project for bound in configuration.projects]),
         *(() if settings.metrics.on_own_listener else (metrics_route(metrics, settings.metrics),)),
         *docs_routes(configuration.docs, lambda: render(app)),
     )
+    public = public_paths(own)
     app = web.Application(
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
             observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies)),
             errors,
             *((preflights,) if settings.cors.origins else ()),
-            authenticate(configuration.clients, tickets, public_paths(own)),
-            limit(settings.limits),
+            authenticate(configuration.clients, tickets, public),
+            limit(settings.limits, public),
         ],
     )
     app[RECORDER] = recorder
@@ -102,8 +110,9 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     shared = Shared(upstream, by_name, http.session, settings.limits, capture=captured)
     for bound in configuration.projects:
         app.add_subapp(bound.project.prefix, to_pages(project_app(bound, shared)))
+    retries = Retries(upstream, by_name, upstream.doors, settings.upstream.retry)
     for provider in providers:
-        app.add_subapp(f"/provider/{provider.name}", to_pages(provider_app(provider, upstream, settings.limits)))
+        app.add_subapp(f"/provider/{provider.name}", to_pages(provider_app(provider, retries, settings.limits)))
     served = {provider.name for provider in providers}
     for name, known in KNOWN.items():
         if name not in served:
@@ -140,6 +149,11 @@ def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstre
     """Let the metrics look at what is counted elsewhere."""
     metrics.watch(table.VIEW_FAILURES, (), lambda: recorder.view_failures)
     metrics.watch_pools(upstream.pools)
+    for door in upstream.doors.values():
+        circuit = door.circuit
+        metrics.watch(table.CIRCUIT_OPENINGS, (door.name,), partial(getattr, circuit, "openings"))
+        for state in State:
+            metrics.watch(table.CIRCUITS, (door.name, state), partial(circuit.is_in, state))
     if tracing is not None:
         for became in ("sent", "failed", "dropped"):
             metrics.watch(table.SPANS, (became,), partial(getattr, tracing.counts, became))

@@ -54,7 +54,7 @@ class Configuration:
 
     def with_mock(self, base_url: URL) -> "Configuration":
         """The embedded default, once its mock upstream is served at `base_url`."""
-        return replace(self, providers=(declarations.mock(base_url),))
+        return replace(self, providers=(replace(declarations.mock(base_url), policy=self.settings.policy),))
 
 
 def load(environ: Mapping[str, str]) -> Configuration:
@@ -66,7 +66,7 @@ def read(reader: Reader) -> Configuration:
     """The same, through a reader that can then tell what it found."""
     clients = read_clients(reader)
     settings = Settings.read(reader)
-    providers = configured_providers(reader, settings.timeouts)
+    providers = configured_providers(reader, settings.timeouts, settings.policy)
     demo_key = None
     if not len(clients) and not providers and not reader.problems:
         demo_key = _demo(reader, clients, settings.server.host)

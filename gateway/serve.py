@@ -93,6 +93,12 @@ class Listener:
                 body_timeout=limits.body_timeout,
                 keepalive_timeout=limits.keepalive_timeout,
                 max_head_bytes=limits.max_header_bytes,
+                max_target_bytes=limits.max_target_bytes,
+                # The parser's one error for both is told apart by the bound, so the two must differ.
+                max_field_bytes=limits.max_field_bytes + (limits.max_field_bytes == limits.max_target_bytes),
+                max_fields=limits.max_fields,
+                min_body_rate=limits.min_body_rate,
+                send_timeout=limits.send_timeout,
                 max_connections=limits.max_connections,
             ),
             on_malformed=self._malformed,

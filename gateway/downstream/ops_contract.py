@@ -9,6 +9,7 @@ from gateway.errors import Draining, NotFound
 from gateway.schema.operation import Operation, Parameter, Response
 
 TAGS = ("gateway",)
+VERBOSE = "verbose"
 BELOW = r"^/(provider|projects)/[!-\"$-~]*$(?!\n)"  # where Python's `$` would let a last line end by
 DEMO_FILES = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 OK = (Response(200, "It is.", str, "text/plain"),)
@@ -43,7 +44,16 @@ ROOT = Operation("GET", "/", "What this is", tags=TAGS, response=Greeting, publi
 HEALTH = Operation("GET", "/health", "Version, build and uptime", tags=TAGS, response=Health, public=True)
 LIVE = Operation("GET", "/livez", "Is it alive?", tags=TAGS, responses=OK, public=True)
 READY = Operation(
-    "GET", "/readyz", "May it be sent requests?", tags=TAGS, responses=OK, public=True, errors=(Draining,)
+    "GET",
+    "/readyz",
+    "May it be sent requests?",
+    description="With `?verbose`, a JSON document tells of this worker's circuits; with a key as well, which providers "
+    "of those that it may use they belong to.",
+    tags=TAGS,
+    responses=(Response(200, "It may.", media_type="*/*"),),
+    public=True,
+    errors=(Draining,),
+    parameters=(Parameter(VERBOSE, "query", "How the providers answer, as JSON."),),
 )
 TICKETS = Operation(
     "POST",

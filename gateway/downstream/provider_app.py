@@ -1,5 +1,6 @@
 """`/provider/<name>/...`: the provider as if directly. Without a stream mode every byte is as it came, both ways."""
 
+from collections.abc import Iterator
 
 from aiohttp import web
 
@@ -21,21 +22,22 @@ from gateway.errors import (
 from gateway.providers import translate
 from gateway.providers.provider import Dialect, Provider, UpstreamRequest
 from gateway.settings import Limits
-from gateway.telemetry.exchange import Outcome, UpstreamCall
-from gateway.telemetry.trace_context import new_span_id
-from gateway.upstream.client import PSEUDONYM, UpstreamClient, UpstreamResponse
+from gateway.telemetry.exchange import Outcome
+from gateway.upstream.client import PSEUDONYM, UpstreamResponse
+from gateway.upstream.retries import Answered, Retries, new_call
+from gateway.upstream.retry_fields import ANSWERED_BY, ATTEMPTS, SHOULD_RETRY
 from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
 
 TICKET = "ticket"
 
 
-def provider_app(provider: Provider, upstream: UpstreamClient, limits: Limits) -> web.Application:
+def provider_app(provider: Provider, retries: Retries, limits: Limits) -> web.Application:
     """The sub-application of one configured provider."""
     app = web.Application()
     app[DIALECT] = provider.dialect
     app[TAG] = Tag(provider.name, f"Whatever {provider.name} serves, byte for byte.")
-    mount(app, Served(passthrough(provider), Relay(provider, upstream, limits).serve))
+    mount(app, Served(passthrough(provider), Relay(provider, retries, limits).serve))
     describe(app, *customary(provider))
     return app
 
@@ -55,30 +57,35 @@ def unconfigured_app(name: str, dialect: Dialect) -> web.Application:
 class Relay:
     """Passes requests to one provider and its responses back."""
 
-    def __init__(self, provider: Provider, upstream: UpstreamClient, limits: Limits) -> None:
+    def __init__(self, provider: Provider, retries: Retries, limits: Limits) -> None:
         self._provider = provider
-        self._upstream = upstream
+        self._retries = retries
         self._limits = limits
         self._prefix = f"/provider/{provider.name}"
-        self._key = provider.key.reveal().encode("latin-1") if provider.key is not None else b""
+        self._key = _key_of(provider)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One exchange. Raises GatewayErrors until the response's head is out."""
         exchange, provider = request[EXCHANGE], self._provider
         exchange.provider = provider.name
-        if not request[CLIENT].may_use_provider(provider.name):
+        client = request[CLIENT]
+        if not client.may_use_provider(provider.name):
             raise Forbidden(f"This key may not use the provider {provider.name}.")
         if headers.passed_here_before(request.raw_headers, PSEUDONYM):
             raise LoopDetected()
+        plan = self._retries.plan(exchange, provider, request.headers, client.may_use_provider)
         path, question, query = target.below(request.raw_path, self._prefix).partition("?")
         shape = mode.asked(query, request.headers.getall(mode.HEADER, ()))
         query = mode.without_mode(query, TICKET)
         # A `?` that stood before parameters of ours alone goes with them; one that stood alone stays.
         below = path + question + query if query or request.raw_path.endswith("?") else path
         asked = await self._asked(request, below, shape)
-        call = UpstreamCall(provider.name, asked.method, asked.target.partition("?")[0], new_span_id(exchange.trace))
-        async with self._upstream.call(exchange, provider, asked, call) as response:
-            return await self._relay(request, response, call, shape)
+        if plan is not None:
+            async with self._retries.call(exchange, provider, asked, plan) as answered:
+                return await self._relay(request, answered, shape)
+        call = new_call(exchange, provider, asked)
+        async with self._retries.upstream.call(exchange, provider, asked, call) as response:
+            return await self._relay(request, Answered(response, provider, call), shape)
 
     async def _asked(self, request: web.Request, below: str, shape: StreamMode | None) -> UpstreamRequest:
         """The request to send; its body and target are touched only where a stream mode asks for it."""
@@ -95,15 +102,17 @@ class Relay:
         wanted = self._provider.dialect.reshape(below, body, stream=shape.streams)
         return UpstreamRequest(method, wanted.target, _uncoded(_fields(request)), wanted.body, len(wanted.body))
 
-    async def _relay(
-        self, request: web.Request, response: UpstreamResponse, call: UpstreamCall, shape: StreamMode | None
-    ) -> web.StreamResponse:
+    async def _relay(self, request: web.Request, answered: Answered, shape: StreamMode | None) -> web.StreamResponse:
         exchange, dialect = request[EXCHANGE], self._provider.dialect
+        response, call = answered.response, answered.call
         call.request_id = _request_id(response)
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = self._new_kind(response, shape)
-        fields = headers.to_client(response.fields, key=self._key, without=headers.REPRESENTATION if kind else ())
+        key = self._key if answered.provider is self._provider else _key_of(answered.provider)
+        fields = headers.to_client(response.fields, key=key, without=headers.REPRESENTATION if kind else ())
+        if answered.attempts:
+            fields.extend(self._told(answered))
         if kind is not None:
             fields.append((b"Content-Type", kind.encode("ascii")))
         try:
@@ -121,11 +130,23 @@ class Relay:
         frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
         return await stream(request, reply, frames, error_frame)
 
+    def _told(self, answered: Answered) -> Iterator[headers.Field]:
+        """What the gateway did to get this answer."""
+        yield ATTEMPTS.encode(), b"%d" % answered.attempts
+        if answered.provider is not self._provider:
+            yield ANSWERED_BY.encode(), answered.provider.name.encode()
+        if answered.useless and not answered.response.field(SHOULD_RETRY.encode()):
+            yield SHOULD_RETRY.encode(), b"false"
+
     def _new_kind(self, response: UpstreamResponse, shape: StreamMode | None) -> str | None:
         """The media type of the body to send, where that is not the upstream's own as it came."""
         if shape is None or shape is StreamMode.JSON or response.status >= 300:
             return None
         return None if shape is StreamMode.SSE and response.is_event_stream else shape.content_type
+
+
+def _key_of(provider: Provider) -> bytes:
+    return provider.key.reveal().encode("latin-1") if provider.key is not None else b""
 
 
 def _fields(request: web.Request) -> headers.Fields:

@@ -15,6 +15,7 @@ from yarl import URL
 from gateway.providers.declarations import CUSTOMS, KNOWN, OPENAI
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, Timeouts
+from gateway.settings.upstream import UNBOUNDED, Policy
 
 __all__ = ["KNOWN", "configured_providers", "missing", "sources"]
 
@@ -28,6 +29,10 @@ SUFFIXES = (
     "_DIALECT",
     "_MODELS",
     *(f"_{which.upper()}_TIMEOUT" for which in TIMEOUTS),
+    "_MAX_CONCURRENT",
+    "_RETRIES",
+    "_CIRCUIT_FAILURES",
+    "_FALLBACK",
 )
 
 ABOUT_URL = (
@@ -36,6 +41,11 @@ ABOUT_URL = (
 ABOUT_KEY = "Key of a provider, before any other variable"
 ABOUT_DIALECT = f"{', '.join(sorted(CUSTOMS))}; not set: the provider's own, openai for further ones"
 ABOUT_MODELS = "Models that metrics tell by name, apart by commas; not set: a few well-known ones"
+ABOUT_CONCURRENT = "Calls to a provider at once, per worker; more are answered 503; not set: GATEWAY_POOL_SIZE"
+ABOUT_FALLBACK = (
+    "Another provider of the same dialect, which gets a request that this one keeps failing, its body as it is: the "
+    "model must have the same name there"
+)
 UNSAFE_KEY = "must be visible ASCII characters without blanks, so that a header field can carry it"
 
 _ENV_NAME = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*")
@@ -44,11 +54,13 @@ _VISIBLE = re.compile(r"[!-~]+")
 Found = TypeVar("Found")
 
 
-def configured_providers(reader: Reader, timeouts: Timeouts) -> tuple[Provider, ...]:
-    """The providers that are on, known ones first. `timeouts` hold where a provider has none of its own."""
-    known = [_configured(reader, declared, timeouts) for declared in KNOWN.values()]
-    further = [_configured(reader, declared, timeouts) for declared in _further(reader)]
-    return tuple(provider for provider in (*known, *further) if provider is not None)
+def configured_providers(reader: Reader, timeouts: Timeouts, policy: Policy = UNBOUNDED) -> tuple[Provider, ...]:
+    """The providers that are on, known ones first. `timeouts` and `policy` hold where one has none of its own."""
+    known = [_configured(reader, declared, timeouts, policy) for declared in KNOWN.values()]
+    further = [_configured(reader, declared, timeouts, policy) for declared in _further(reader)]
+    providers = tuple(provider for provider in (*known, *further) if provider is not None)
+    _check_fallbacks(reader, providers)
+    return providers
 
 
 def sources(reader: Reader, provider: Provider) -> tuple[str, ...]:
@@ -63,7 +75,7 @@ def missing(provider: Provider) -> tuple[str, ...]:
     return key + provider.base_url_env[:1]
 
 
-def _configured(reader: Reader, declared: Provider, timeouts: Timeouts) -> Provider | None:
+def _configured(reader: Reader, declared: Provider, timeouts: Timeouts, policy: Policy) -> Provider | None:
     own = _own(declared)
     reader.chapter("Built-in providers, each switched on by its variables")
     customary_urls, customary_keys = _customary_urls(reader, declared), _customary_keys(reader, declared)
@@ -78,6 +90,7 @@ def _configured(reader: Reader, declared: Provider, timeouts: Timeouts) -> Provi
         key=key,
         models=_models(reader, declared),
         timeouts=_timeouts(reader, own, timeouts),
+        policy=_policy(reader, own, policy),
     )
     if base_url is None:
         if not reader.is_set(f"{own}_BASE_URL") and (own_key is not None or declared.name not in KNOWN):
@@ -143,6 +156,35 @@ def _timeouts(reader: Reader, own: str, timeouts: Timeouts) -> Timeouts:
         if seconds is not None:
             timeouts = replace(timeouts, **{which: seconds})
     return timeouts
+
+
+def _policy(reader: Reader, own: str, policy: Policy) -> Policy:
+    def bound(suffix: str, about: str, otherwise: int, least: int = 0, most: int | None = None) -> int:
+        told = reader.optional_integer(f"{own}{suffix}", about, least=least, most=most, as_name=f"{FAMILY}{suffix}")
+        return otherwise if told is None else told
+
+    return Policy(
+        max_concurrent=bound("_MAX_CONCURRENT", ABOUT_CONCURRENT, policy.max_concurrent, least=1),
+        retries=bound("_RETRIES", "The same as GATEWAY_RETRIES, for one provider", policy.retries, most=10),
+        fallback=reader.text(f"{own}_FALLBACK", policy.fallback, ABOUT_FALLBACK, as_name=f"{FAMILY}_FALLBACK").lower(),
+        circuit=replace(
+            policy.circuit,
+            failures=bound(
+                "_CIRCUIT_FAILURES", "The same as GATEWAY_CIRCUIT_FAILURES, for one provider", policy.circuit.failures
+            ),
+        ),
+    )
+
+
+def _check_fallbacks(reader: Reader, providers: Iterable[Provider]) -> None:
+    """A fallback must be another provider that is on, and speak the same dialect."""
+    on = {provider.name: provider for provider in providers}
+    for provider in providers:
+        name = provider.policy.fallback
+        if name and (name == provider.name or name not in on):
+            reader.problem(f"{_own(provider)}_FALLBACK", "must be the name of another provider that is on")
+        elif name and on[name].dialect.name != provider.dialect.name:
+            reader.problem(f"{_own(provider)}_FALLBACK", f"{name} does not speak the dialect of {provider.name}")
 
 
 def _keys(provider: Provider) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from yarl import URL
 
 from gateway.errors import GatewayError
 from gateway.settings import Secret, Timeouts
+from gateway.settings.upstream import Policy
 from gateway.telemetry.exchange import Facts
 
 
@@ -135,5 +136,6 @@ class Provider:
     base_url_env: tuple[str, ...] = ()
     key: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    policy: Policy = field(default_factory=Policy)
     system: str = ""  # OpenInference `llm.provider`, where it differs from `name`
     models: tuple[str, ...] = ()  # known to metrics by name; others count as `_other`

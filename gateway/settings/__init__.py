@@ -4,13 +4,14 @@ A section is a frozen dataclass beside the function that reads it. Providers, cl
 own rooms, from the same `Reader`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.settings.cors import CorsSettings, read_cors
 from gateway.settings.metrics import MetricsSettings, read_metrics
 from gateway.settings.proxies import ProxySettings, read_proxies
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
 from gateway.settings.tracing import TracingSettings, read_tracing
+from gateway.settings.upstream import Policy, UpstreamSettings, read_upstream
 
 __all__ = [
     "Limits",
@@ -48,9 +49,15 @@ class Limits:
     max_body_bytes: int = 32 * MIB
     max_upload_bytes: int = 1024 * MIB
     max_header_bytes: int = 65_536
+    max_field_bytes: int = 16_384
+    max_target_bytes: int = 8192
+    max_fields: int = 128
     max_connections: int = 20_000
+    max_concurrent: int = 10_000
     head_timeout: float = 15.0
     body_timeout: float = 30.0
+    min_body_rate: int = 500
+    send_timeout: float = 300.0
     keepalive_timeout: float = 75.0
 
 
@@ -91,6 +98,7 @@ class Settings:
     proxies: ProxySettings = field(default_factory=ProxySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     pool_size: int = 1000
 
     @classmethod
@@ -106,8 +114,14 @@ class Settings:
             proxies=read_proxies(reader),
             metrics=read_metrics(reader),
             tracing=read_tracing(reader),
+            upstream=read_upstream(reader),
             pool_size=_pool_size(reader),
         )
+
+    @property
+    def policy(self) -> Policy:
+        """How a provider is called that has no settings of its own: no call waits for a connection."""
+        return replace(self.upstream.policy, max_concurrent=self.pool_size)
 
 
 def _server(reader: Reader) -> Server:
@@ -142,11 +156,25 @@ def _limits(reader: Reader) -> Limits:
         max_body_bytes=body or defaults.max_body_bytes,
         max_upload_bytes=upload or body or defaults.max_upload_bytes,
         max_header_bytes=reader.integer("GATEWAY_MAX_HEADER_BYTES", 65_536, "Largest request head", least=1024),
+        max_field_bytes=reader.integer(
+            "GATEWAY_MAX_FIELD_BYTES", 16_384, "Largest single field of a request's head", least=256
+        ),
+        max_target_bytes=reader.integer("GATEWAY_MAX_TARGET_BYTES", 8192, "Longest request target", least=256),
+        max_fields=reader.integer("GATEWAY_MAX_FIELDS", 128, "Most fields of a request's head", least=8),
         max_connections=reader.integer(
-            "GATEWAY_MAX_CONNECTIONS", 20_000, "Open client connections per worker", least=1
+            "GATEWAY_MAX_CONNECTIONS", 20_000, "Open client connections per worker; more are answered 503", least=1
+        ),
+        max_concurrent=reader.integer(
+            "GATEWAY_MAX_CONCURRENT", 10_000, "Requests served at once, per worker; more are answered 503", least=1
         ),
         head_timeout=reader.seconds("GATEWAY_HEAD_TIMEOUT", 15, "Seconds a request's head may take to arrive"),
         body_timeout=reader.seconds("GATEWAY_BODY_TIMEOUT", 30, "Seconds without a byte of a request's body"),
+        min_body_rate=reader.integer(
+            "GATEWAY_MIN_BODY_RATE", 500, "Bytes a second below which a request's body is too slow", least=1
+        ),
+        send_timeout=reader.seconds(
+            "GATEWAY_SEND_TIMEOUT", 300, "Seconds a client may take nothing of a response that is there for it"
+        ),
         keepalive_timeout=reader.seconds(
             "GATEWAY_KEEPALIVE_TIMEOUT", 75, "Seconds an idle client connection stays open"
         ),
@@ -171,7 +199,7 @@ def _log(reader: Reader) -> Log:
         format=reader.choice(
             "GATEWAY_LOG_FORMAT", "auto", ("auto", "json", "text"), "auto: text on a terminal, else JSON"
         ),
-        file=reader.text("GATEWAY_LOG_FILE", "", "File to log to, reopened on SIGHUP; not set: standard output"),
+        file=reader.writable_file("GATEWAY_LOG_FILE", "File to log to, reopened on SIGHUP; not set: standard output"),
     )
 
 
@@ -185,5 +213,5 @@ def _tickets(reader: Reader) -> Tickets:
 
 def _pool_size(reader: Reader) -> int:
     reader.chapter("Limits")
-    about = "Connections to one provider, per worker; further calls wait"
+    about = "Connections to one provider, per worker"
     return reader.integer("GATEWAY_POOL_SIZE", 1000, about, least=1)

@@ -44,7 +44,8 @@ FIELDS: dict[str, str] = {
     "retry": "how often the client's SDK says it has retried",
     "peer": "client's address",
     "user_agent": "client's User-Agent, cut to 200 characters",
-    "calls": "of a workflow: step, provider, model, status, outcome, milliseconds and tokens of each call",
+    "calls": "of a workflow, or where it took several: step or attempt, provider, model, status, outcome, milliseconds "
+    "and tokens of each call",
 }
 
 
@@ -69,6 +70,7 @@ def text_line(exchange: Exchange) -> bytes:
             "first_byte_ms",
             "input_tokens",
             "output_tokens",
+            "trace_id",
         )
         if name in known and known[name] != Outcome.COMPLETE
     ]
@@ -77,7 +79,8 @@ def text_line(exchange: Exchange) -> bytes:
 
 def facts(exchange: Exchange) -> dict[str, Any]:
     """What is known, by the names of FIELDS and in their order."""
-    call = exchange.calls[0] if exchange.calls else None
+    # Of a workflow the first call, of attempts at one the last: it was passed on.
+    call = exchange.calls[0 if exchange.project else -1] if exchange.calls else None
     line = {
         "time": _instant(exchange.started_at),
         "level": _level(exchange.outcome),
@@ -109,7 +112,7 @@ def facts(exchange: Exchange) -> dict[str, Any]:
         "retry": exchange.retry_count or None,
         "peer": exchange.peer or None,
         "user_agent": _clean(exchange.user_agent[:200]) or None,
-        "calls": [_call(each) for each in exchange.calls] if exchange.project else None,
+        "calls": [_call(each) for each in exchange.calls] if exchange.project or len(exchange.calls) > 1 else None,
     }
     return {name: value for name, value in line.items() if value is not None}
 
@@ -118,6 +121,7 @@ def _call(call: UpstreamCall) -> dict[str, Any]:
     usage = call.facts.usage
     told = {
         "step": call.step,
+        "attempt": call.attempt or None,
         "provider": call.provider,
         "model": _model(call),
         "status": call.status,

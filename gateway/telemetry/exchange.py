@@ -216,6 +216,7 @@ class Exchange:
     first_byte: int | None = None  # first body byte handed to the client's socket
     ended: int | None = None
     waited_for_body_ns: int = 0  # for the request body, while no call was open
+    waited_to_retry_ns: int = 0  # between a call that failed and the next one
     waited_for_client_ns: int = 0  # in back-pressure from the client
     calls: list[UpstreamCall] = field(default_factory=list)
 

@@ -151,6 +151,14 @@ POOL_WAIT = _seconds(
     "provider",
     buckets=POOL_SECONDS,
 )
+CIRCUITS = _gauge(
+    "gateway_upstream_circuits",
+    "Circuits of an upstream that are closed, open or half_open now; each worker has one.",
+    *("provider", "state"),
+)
+CIRCUIT_OPENINGS = _counter(
+    "gateway_upstream_circuit_openings_total", "Times an upstream kept failing and was left alone.", "provider"
+)
 PROJECT_CALL_DURATION = _seconds(
     "gateway_project_call_duration_seconds",
     "Upstream calls made by a project's workflow, by the workflow's name for the step.",

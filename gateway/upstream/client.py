@@ -5,8 +5,8 @@ GatewayError; what it answers, an error status too, is a response.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic_ns
@@ -18,6 +18,7 @@ from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
 from gateway.telemetry.trace_context import outgoing
+from gateway.upstream.circuit import Door
 from gateway.upstream.content_coding import readable
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.tap import HEAD, TAIL, Tap
@@ -27,6 +28,7 @@ from gateway.wire import headers, sse
 PSEUDONYM = b"llm-gateway"
 VIA = b"1.1 " + PSEUDONYM
 PARSED_ON_THE_LOOP = 1 << 20  # bytes
+DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class UpstreamClient:
         self._capture = capture
         self._factory = transport
         self._lines: dict[str, Line] = {}
+        self.doors = {provider.name: Door(provider.name, provider.policy) for provider in providers}
 
     async def __aenter__(self) -> "UpstreamClient":
         self._lines = {provider.name: self._line(provider) for provider in self._providers}
@@ -84,8 +87,12 @@ class UpstreamClient:
     async def call(
         self, exchange: Exchange, provider: Provider, request: UpstreamRequest, call: UpstreamCall
     ) -> AsyncIterator["UpstreamResponse"]:
-        """Send `request` to `provider`, on the record. Raises UpstreamError or UpstreamTimeout."""
+        """Send `request` to `provider`, on the record. Raises UpstreamError or UpstreamTimeout.
+
+        Overloaded or CircuitOpen if it is not to be called now; then there is no call to record.
+        """
         line = self._lines[provider.name]
+        passage = self.doors[provider.name].enter()
         capture = self._capture
         tap = Tap(HEAD, capture.limit if capture.content else TAIL)
         call.dialect, call.server, call.port = provider.dialect.name, line.server, line.port
@@ -94,12 +101,15 @@ class UpstreamClient:
         response: UpstreamResponse | None = None
         try:
             async with line.transport.send(line.outgoing(exchange, request, call), call) as incoming:
+                passage.answered(incoming.status)
                 response = UpstreamResponse(incoming, provider, call, tap)
                 yield response
         except GatewayError as error:
+            passage.failed(error)
             call.failed(error)
             raise
         finally:
+            passage.leave()
             call.ended = monotonic_ns()
             self._live.call_closed(provider.name)
             if call.error is None and (response is None or not response.complete):
@@ -197,7 +207,7 @@ class UpstreamResponse:
     def is_event_stream(self) -> bool:
         return self.field(b"content-type").startswith(sse.CONTENT_TYPE.encode()) and self.status < 300
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body exactly as received. Raises UpstreamTruncated, IdleTimeout, or what else the transport met."""
         call, tap = self._call, self._tap
         try:
@@ -236,6 +246,17 @@ class UpstreamResponse:
         if not coding:
             return tap.head, tap.tail, tap.whole
         return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole
+
+    async def drop(self) -> None:
+        """Pass nothing of this response on. What is short is read, so that its connection can be used again."""
+        room = DROPPED
+        with suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(DROPPED_WITHIN), aclosing(self.chunks()) as chunks:
+                async for chunk in chunks:
+                    room -= len(chunk)
+                    if room < 0:
+                        break
+        self.complete = True  # the client did not leave
 
     async def read(self, limit: int) -> bytes:
         """The whole body, of at most `limit` bytes. Raises UpstreamError if it is longer."""

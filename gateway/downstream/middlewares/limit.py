@@ -1,5 +1,10 @@
-"""How much a client may send: what its head announces is judged before its body is read."""
+"""How much is taken on: requests at once, and what a client may send with one.
 
+What a head announces is judged before its body is read. Beyond as many requests as are served at once, each is refused
+at once: one that waits in a queue costs memory, and its client has given up by the time it is served.
+"""
+
+from collections.abc import Collection
 from time import monotonic_ns
 
 from aiohttp import web
@@ -7,14 +12,31 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.downstream.body import check_length, is_json
 from gateway.downstream.state import EXCHANGE
+from gateway.errors import Overloaded
 from gateway.settings import Limits
 
+RETRY_AFTER = 1  # seconds
 
-def limit(limits: Limits) -> Middleware:
+
+def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
+    """Stands after authentication: who has no key takes no place. `exempt` route templates always have one."""
+    exempt = frozenset(exempt)
+    most, inside = limits.max_concurrent, 0
+
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal inside
         check_length(request, limits.max_body_bytes if is_json(request) else limits.max_upload_bytes)
-        request[EXCHANGE].admitted = monotonic_ns()
-        return await handler(request)
+        exchange = request[EXCHANGE]
+        exchange.admitted = monotonic_ns()
+        if exchange.route in exempt:
+            return await handler(request)
+        if inside >= most:
+            raise Overloaded(retry_after=RETRY_AFTER)
+        inside += 1
+        try:
+            return await handler(request)
+        finally:
+            inside -= 1
 
     return limited
