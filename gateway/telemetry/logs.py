@@ -1,7 +1,11 @@
-"""Everything the gateway says that is no exchange: start, stop, reload, a bug. One line each, by the same writer."""
+"""Everything the gateway says that is no exchange: start, stop, reload, a bug. One line each, by the same writer.
+
+What is said while a request is served names it and its trace. The table `FIELDS` is what `docs/log.md` describes.
+"""
 
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import orjson
@@ -12,7 +16,25 @@ from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.recorder import View
 
+FIELDS: dict[str, str] = {
+    "time": "when it was said, RFC 3339, UTC",
+    "level": "debug, info, warning, error, critical",
+    "event": "log",
+    "logger": "which part said it: gateway, or a library",
+    "message": "what was said",
+    "request_id": "the gateway's id of the exchange during which it was said",
+    "trace_id": "W3C trace id of that exchange",
+    "traceback": "where in the code it went wrong",
+}
+
 _QUIET = ("aiohttp.access", "aiohttp.server", "asyncio")
+
+_served: ContextVar[Exchange | None] = ContextVar("served", default=None)
+
+
+def speak_for(exchange: Exchange) -> None:
+    """What the current task says from now on is said on behalf of `exchange`."""
+    _served.set(exchange)
 
 
 def wants_json(log: Log) -> bool:
@@ -56,8 +78,11 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         trace = self.formatter_of_traces.formatException(record.exc_info) if record.exc_info else None
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        served = _served.get()
         if not self._as_json:
-            text = f"{when[11:23]} {record.levelname.lower()} {record.getMessage()}" + (f"\n{trace}" if trace else "")
+            whose = f" request_id={served.id} trace_id={served.trace.trace_id}" if served else ""
+            said = f"{when[11:23]} {record.levelname.lower()} {record.getMessage()}{whose}"
+            text = said + (f"\n{trace}" if trace else "")
             self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
             return
         line = {
@@ -67,6 +92,8 @@ class LineHandler(logging.Handler):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if served:
+            line |= {"request_id": served.id, "trace_id": served.trace.trace_id}
         if trace:
             line["traceback"] = trace
         self._writer.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))

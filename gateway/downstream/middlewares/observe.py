@@ -12,6 +12,7 @@ from gateway.downstream.client_address import ReadOrigin
 from gateway.downstream.state import EXCHANGE
 from gateway.telemetry.client_hints import hints_of
 from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.logs import speak_for
 from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.trace_context import Sampler, trace_for
 
@@ -23,6 +24,7 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange = request[EXCHANGE] = exchange_of(request, sampler, read_origin)
         recorder.opened(exchange)
+        speak_for(exchange)
         try:
             response = await handler(request)
             if isinstance(response, web.Response) and not response.prepared:

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
+from contextvars import copy_context
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,8 @@ from gateway.settings import Log
 from gateway.telemetry import logs
 from gateway.telemetry.exchange import Outcome
 from tests.made_exchanges import exchange
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "log.md"
 
 
 class Kept:
@@ -41,6 +46,38 @@ def test_a_log_call_is_one_json_line_its_traceback_within(kept: Kept) -> None:
     told = json.loads(kept.lines[0])
     assert (told["level"], told["message"]) == ("error", "a bug")
     assert "ValueError" in told["traceback"]
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_is_said_while_a_request_is_served_names_it_and_its_trace(kept: Kept, form: str) -> None:
+    logs.through(kept, Log(format=form))  # type: ignore[arg-type]
+    made = exchange()
+
+    def served() -> None:
+        logs.speak_for(made)
+        logging.getLogger("gateway").error("a bug")
+
+    copy_context().run(served)
+    logging.getLogger("gateway").error("no request's")
+    during, outside = (line.decode() for line in kept.lines)
+    assert made.trace.trace_id in during and made.id in during
+    assert made.trace.trace_id not in outside and "trace_id" not in outside
+
+
+def test_the_document_explains_each_field_of_these_lines() -> None:
+    section = DOCUMENT.read_text().partition("(`event` is `log`)")[2]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == logs.FIELDS
+
+
+def test_a_line_holds_those_fields_alone(kept: Kept) -> None:
+    logs.through(kept, Log(format="json"))  # type: ignore[arg-type]
+
+    def served() -> None:
+        logs.speak_for(exchange())
+        logging.getLogger("gateway").error("a bug", exc_info=ValueError())
+
+    copy_context().run(served)
+    assert list(json.loads(kept.lines[0])) == list(logs.FIELDS)
 
 
 def test_the_level_is_ours_and_libraries_keep_quiet(kept: Kept) -> None:
