@@ -108,6 +108,10 @@ ERRORS = _counter("gateway_errors_total", "Exchanges that ended in an error of t
 LIMIT_REFUSALS = _counter(
     "gateway_limit_refusals_total", "Exchanges refused by a limit: rate, budget, size or load.", "provider", "code"
 )
+LIMITS_UNDECIDED = _counter(
+    "gateway_limits_undecided_total",
+    "Requests that GATEWAY_RATE_LIMIT_ON_FAILURE decided about, since nobody who keeps the limits could be asked.",
+)
 CLIENT_RETRIES = _counter(
     "gateway_client_retries_total", "Exchanges that, as the client's SDK says, repeat an earlier one.", "provider"
 )
@@ -223,6 +227,10 @@ EVENT_LOOP_LAG = _seconds(
     "gateway_event_loop_lag_seconds", "How late the event loop ran a timer, ten times a second.", buckets=OWN_SECONDS
 )
 WORKERS = _gauge("gateway_workers", "Processes that serve.")
+WORKER_DEATHS = _counter("gateway_worker_deaths_total", "Workers that ended unasked; each is replaced.")
+LATE_FIGURES = _counter(
+    "gateway_worker_late_figures_total", "Workers' figures that came too late and were told as they last were."
+)
 BUILD_INFO = Metric(
     "gateway_build_info",
     Kind.INFO,
