@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway.access.gate import NO_TOKENS, Admission, Gate, Tokens
 from gateway.errors import Forbidden, InvalidRequest
@@ -26,6 +26,7 @@ from gateway.settings.limits import Unit
 from gateway.settings.prices import Price, Prices
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall, Usage
 from gateway.upstream.client import UpstreamResponse
+from gateway.upstream.retries import Upstream
 
 BYTES_PER_TOKEN: Final = 4
 STREAMED_BYTES_PER_TOKEN: Final = 16
@@ -34,14 +35,6 @@ PARSED_ON_THE_LOOP: Final = 1 << 20  # bytes
 
 UNREAD: Final = "A limit of this key depends on the model: name it in a JSON body without a content coding."
 UNPRICED: Final = "A limit of cost holds for this key, and the gateway knows no price for this model."
-
-
-class Upstream(Protocol):
-    """The one way out."""
-
-    def call(
-        self, exchange: Exchange, provider: Provider, request: UpstreamRequest, call: UpstreamCall
-    ) -> AbstractAsyncContextManager[UpstreamResponse]: ...
 
 
 @dataclass(frozen=True, slots=True)
