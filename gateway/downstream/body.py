@@ -34,6 +34,14 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks."""
     if STORED_BODY in request:
         return request[STORED_BODY]
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # it came with the head
+        check_length(request, limit)
+        body = content.read_nowait()
+        request[EXCHANGE].bytes_in += len(body)
+        if len(body) > limit:
+            raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")
+        return body
     began = monotonic_ns()
     parts = [chunk async for chunk in body_chunks(request, limit)]
     request[EXCHANGE].waited_for_body_ns += monotonic_ns() - began

@@ -6,15 +6,15 @@ included; framing and persistence alone are this server's to say.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from aiohttp import hdrs, web
 from aiohttp.helpers import must_be_empty_body, rfc822_formatted_time
 from aiohttp.http import HttpVersion11, StreamWriter
 
-_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_breaks_head = re.compile(rb"[\r\n\0]").search
+_are_tokens = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\0[!#$%&'*+.^_`|~0-9A-Za-z-]+)*").fullmatch
+_breaks_head = re.compile(rb"[\r\n]").search
 
 
 class RelayedResponse(web.StreamResponse):
@@ -34,15 +34,7 @@ class RelayedResponse(web.StreamResponse):
         fields = tuple(fields)
         if not 200 <= status <= 999:
             raise ValueError(f"{status} is not the status of a final response")
-        if any(not _is_token(name) for name, _ in fields):
-            raise ValueError("A field's name is not a token")
-        if _breaks_head(b"".join([value for _, value in fields])):
-            raise ValueError("A field's value holds a CR, LF or NUL")
-        super().__init__(
-            status=status,
-            reason=reason,
-            headers=[(_text(name), _text(value)) for name, value in fields],
-        )
+        super().__init__(status=status, reason=reason, headers=_as_text(fields) if fields else None)
         self._agree_on_length()
         self._whole = body or b""
         if body is not None:
@@ -144,6 +136,12 @@ class RelayedResponse(web.StreamResponse):
             writer.length = int(self._headers[hdrs.CONTENT_LENGTH])
 
 
-def _text(raw: bytes) -> str:
-    """Text that stands for exactly these bytes, as aiohttp's parser makes it."""
-    return raw.decode("utf-8", "surrogateescape")
+def _as_text(fields: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Texts that stand for exactly these bytes, as aiohttp's parser makes them. ValueError if they cannot be sent."""
+    # All at once, since most of the time would go into calls: NUL stands in no field that can be sent.
+    names, values = b"\0".join([name for name, _ in fields]), b"\0".join([value for _, value in fields])
+    if not _are_tokens(names) or names.count(b"\0") != len(fields) - 1:
+        raise ValueError("A field's name is not a token")
+    if _breaks_head(values) or values.count(b"\0") != len(fields) - 1:
+        raise ValueError("A field's value holds a CR, LF or NUL")
+    return [*zip(names.decode("ascii").split("\0"), values.decode("utf-8", "surrogateescape").split("\0"), strict=True)]

@@ -9,7 +9,7 @@ Source: W3C Trace Context, level 2 (sections 3.2 and 3.3).
 
 import re
 from dataclasses import dataclass
-from os import urandom
+from os import register_at_fork, urandom
 
 from multidict import MultiMapping
 
@@ -38,6 +38,33 @@ class Sampler:
         return self.ratio >= 1 or int(trace_id[16:], 16) < round(self.ratio * _IDS_RANGE)
 
 
+class _Digits:
+    """Random hex digits, fetched from the system many at a time: each fetch is a system call."""
+
+    __slots__ = ("_at", "_digits")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew: after a fork two processes would give out the same digits."""
+        self._digits, self._at = "", 0
+
+    def take(self, count: int) -> str:
+        at = self._at
+        end = self._at = at + count
+        if end > len(self._digits):
+            self._digits, at, self._at = urandom(4096).hex(), 0, count
+            end = count
+        return self._digits[at:end]
+
+
+_digits = _Digits()
+random_hex = _digits.take
+"""So many random hex digits: fit for ids, not for secrets, since digits not yet given out lie in memory."""
+register_at_fork(after_in_child=_digits.forget)
+
+
 def trace_for(fields: MultiMapping[str], sampler: Sampler) -> TraceIds:
     """The trace of a request with these header fields; several `traceparent` fields are as bad as an invalid one."""
     parents = fields.getall("traceparent", ())
@@ -54,7 +81,7 @@ def open_trace(traceparent: str | None, tracestate: str | None, sampler: Sampler
     trace_id, parent_id, flags = parent
     return TraceIds(
         trace_id=trace_id,
-        span_id=urandom(8).hex(),
+        span_id=random_hex(16),
         parent_id=parent_id,
         sampled=bool(flags & SAMPLED),
         flags=flags & _KNOWN_FLAGS,
@@ -64,9 +91,9 @@ def open_trace(traceparent: str | None, tracestate: str | None, sampler: Sampler
 
 def new_span_id(trace: TraceIds) -> str:
     """An id for one more span of `trace`: 16 hex digits, none of the trace's other two ids."""
-    span_id = urandom(8).hex()
+    span_id = random_hex(16)
     while span_id in (_NO_SPAN, trace.span_id, trace.parent_id):
-        span_id = urandom(8).hex()
+        span_id = random_hex(16)
     return span_id
 
 
@@ -79,7 +106,7 @@ def outgoing(trace: TraceIds, call_span_id: str) -> list[tuple[bytes, bytes]]:
 
 
 def _new_trace(sampler: Sampler) -> TraceIds:
-    digits = urandom(24).hex()
+    digits = random_hex(48)
     trace_id, span_id = digits[:32], digits[32:]
     sampled = sampler.takes(trace_id)
     return TraceIds(trace_id, span_id, None, sampled, SAMPLED | RANDOM if sampled else RANDOM)

@@ -8,6 +8,8 @@ Fields are raw: `(name, value)` as received. Names of ours are given in any case
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import compress
+from operator import itemgetter
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -153,19 +155,21 @@ def passed_here_before(fields: Iterable[Field], pseudonym: bytes) -> bool:
 
 def client_keys(fields: Iterable[Field]) -> list[bytes]:
     """The values that may be a gateway key, in the order in which they are to be tried, none twice."""
-    found: list[tuple[int, bytes]] = []
-    for name, value in fields:
-        if len(name) in _KEY_FIELD_LENGTHS:
-            rank = _KEY_FIELDS.get(name.lower())
-            if rank is not None:
-                found.append((rank, _bearer_token(value) if rank == _BEARER else value.strip()))
-    found.sort(key=lambda candidate: candidate[0])
-    return list(dict.fromkeys(candidate for _, candidate in found if candidate))
+    found = [
+        (rank, _bearer_token(value) if rank == _BEARER else value.strip())
+        for name, value in fields
+        if len(name) in _KEY_FIELD_LENGTHS and (rank := _KEY_FIELDS.get(name.lower())) is not None
+    ]
+    found.sort(key=_by_rank)
+    return [*dict.fromkeys([candidate for _, candidate in found if candidate])]
 
 
 _KEY_FIELDS: Final = {b"x-api-key": 0, b"authorization": 1, b"api-key": 2, b"x-goog-api-key": 3}
 _KEY_FIELD_LENGTHS: Final = frozenset(map(len, _KEY_FIELDS))
 _BEARER: Final = _KEY_FIELDS[b"authorization"]
+
+
+_by_rank: Final = itemgetter(0)
 
 
 def _bearer_token(value: bytes) -> bytes:
@@ -234,24 +238,27 @@ _CLIENT: Final = _Sieve(_NOT_TO_CLIENT, _NOT_TO_CLIENT_PREFIXES)
 
 def _sifted(fields: Fields, sieve: _Sieve) -> tuple[list[Field], list[bytes]]:
     """The fields that pass `sieve` and are not named by a `Connection` field, and their names in lower case."""
-    known = sieve.verdicts.get
-    kept: list[Field] = []
-    names: list[bytes] = []
-    held_back: set[bytes] = set()
-    for field in fields:
-        name = field[0]
-        passing = known(name)
-        if passing is None:
-            passing = sieve.verdict(name)
-        if passing:
-            kept.append(field)
-            names.append(passing)
-        elif len(name) == 10 and name.lower() == b"connection" and field[1] not in _USUAL_CONNECTION:
-            held_back.update(map(bytes.strip, field[1].lower().split(b",")))
+    verdicts = [*map(sieve.verdicts.get, [name for name, _ in fields])]
+    if None in verdicts:
+        verdicts = [
+            sieve.verdict(name) if known is None else known for (name, _), known in zip(fields, verdicts, strict=True)
+        ]
+    kept = [*compress(fields, verdicts)]
+    names = [name for name in verdicts if name]
+    held_back = _named_by_connection(fields, verdicts)
     if held_back.isdisjoint(names):
         return kept, names
     pairs = [(field, name) for field, name in zip(kept, names, strict=True) if name not in held_back]
     return [field for field, _ in pairs], [name for _, name in pairs]
+
+
+def _named_by_connection(fields: Fields, verdicts: Sequence[bytes | None]) -> set[bytes]:
+    """What `Connection` fields, which are always held back themselves, hold back beside them."""
+    named: set[bytes] = set()
+    for (name, value), passing in zip(fields, verdicts, strict=True):
+        if not passing and len(name) == 10 and value not in _USUAL_CONNECTION and name.lower() == b"connection":
+            named.update(map(bytes.strip, value.lower().split(b",")))
+    return named
 
 
 _USUAL_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})

@@ -1,12 +1,12 @@
 """Opens the record of a request before anything else happens, and closes it after the last byte."""
 
 import asyncio
-import secrets
 from time import monotonic_ns
 
 from aiohttp import hdrs, web
-from aiohttp.http import SERVER_SOFTWARE
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion, HttpVersion11
 from aiohttp.typedefs import Handler, Middleware
+from multidict import istr
 
 from gateway.downstream.client_address import ReadOrigin
 from gateway.downstream.state import EXCHANGE
@@ -14,9 +14,10 @@ from gateway.telemetry.client_hints import hints_of
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logs import speak_for
 from gateway.telemetry.recorder import Recorder
-from gateway.telemetry.trace_context import Sampler, trace_for
+from gateway.telemetry.trace_context import Sampler, random_hex, trace_for
 
-REQUEST_ID_FIELD = "x-gateway-request-id"
+REQUEST_ID_FIELD = istr("x-gateway-request-id")
+RETRY_COUNT = istr("x-stainless-retry-count")
 
 
 def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Middleware:
@@ -51,16 +52,16 @@ def exchange_of(request: web.Request, sampler: Sampler, read_origin: ReadOrigin)
     """A new record with all that the head tells."""
     fields = request.headers
     resource = request.match_info.route.resource
-    retries = fields.get("x-stainless-retry-count", "0")
+    retries = fields.get(RETRY_COUNT, "0")
     origin = read_origin(request.remote or "", fields)
     hints = hints_of(fields)
     return Exchange(
-        id=f"req_{secrets.token_hex(12)}",
+        id=f"req_{random_hex(24)}",
         method=request.method,
         path=request.raw_path.partition("?")[0],
         trace=trace_for(fields, sampler),
         route="unmatched" if resource is None else resource.canonical,
-        http_version=f"{request.version.major}.{request.version.minor}",
+        http_version=_version(request.version),
         scheme=origin.scheme,
         host=origin.host,
         peer=origin.address,
@@ -68,9 +69,13 @@ def exchange_of(request: web.Request, sampler: Sampler, read_origin: ReadOrigin)
         session=hints.session,
         template=hints.template,
         ignored_headers=hints.ignored,
-        user_agent=fields.get("user-agent", ""),
+        user_agent=fields.get(hdrs.USER_AGENT, ""),
         retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
     )
+
+
+def _version(version: HttpVersion) -> str:
+    return "1.1" if version is HttpVersion11 else f"{version.major}.{version.minor}"
 
 
 async def name_exchange(request: web.Request, response: web.StreamResponse) -> None:
