@@ -9,7 +9,11 @@ from functools import partial
 from aiohttp import web
 
 import gateway
-from gateway.access.tickets import MemoryStore, Tickets
+from gateway.access.budgets import Budgets
+from gateway.access.gate import Gate
+from gateway.access.limiters import Kept, limiter_for
+from gateway.access.ticket_stores import ticket_store_for
+from gateway.access.tickets import Tickets, TicketStore
 from gateway.configuration import Configuration
 from gateway.downstream.api_document import render
 from gateway.downstream.client_address import origin_reader
@@ -21,6 +25,7 @@ from gateway.downstream.middlewares.authenticate import authenticate
 from gateway.downstream.middlewares.errors import errors
 from gateway.downstream.middlewares.limit import limit
 from gateway.downstream.middlewares.observe import name_exchange, observe
+from gateway.downstream.middlewares.rate import rate, show_limits
 from gateway.downstream.ops_app import ops_routes
 from gateway.downstream.project_app import Shared, project_app
 from gateway.downstream.project_list import project_list
@@ -37,9 +42,10 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.model_calls import gen_ai_name
 from gateway.telemetry.recorder import Recorder, View
 from gateway.telemetry.tracing import Tracing, sampler_of
-from gateway.upstream.circuit import State
+from gateway.upstream.circuit import Circuit, State
 from gateway.upstream.client import Capture, UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
+from gateway.upstream.limited import LimitedUpstream
 from gateway.upstream.retries import Retries
 
 
@@ -67,11 +73,15 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     metrics, tracing = _metrics(configuration, vendors), _tracing(settings, vendors)
     traced = (tracing.view,) if tracing is not None else ()
     recorder = Recorder((*views, metrics.view, *traced), metrics)
-    lifecycle, tickets = Lifecycle(), _tickets(settings)
+    sold = ticket_store_for(settings.redis)
+    lifecycle, tickets = Lifecycle(), _tickets(settings, sold.store)
     captured = tracing is not None and settings.tracing.content.capture is not Captured.OFF
     upstream = UpstreamClient(providers, pool_size=settings.pool_size, live=metrics, capture=Capture(captured))
     http = HttpCalls()
-    _watch(metrics, recorder, tracing, upstream)
+    kept = limiter_for(settings.rates, settings.redis)
+    gate = Gate(Budgets(settings.rates.rules), kept.limiter)
+    limited = LimitedUpstream(upstream, gate, settings.prices)
+    _watch(metrics, recorder, tracing, upstream, kept)
     own = (
         *ops_routes(
             build=settings.server.build,
@@ -94,23 +104,25 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
             *((preflights,) if settings.cors.origins else ()),
             authenticate(configuration.clients, tickets, public),
             limit(settings.limits, public),
+            rate(gate),
         ],
     )
     app[RECORDER] = recorder
     lag = LoopLag(metrics.histogram(table.EVENT_LOOP_LAG))
-    app.cleanup_ctx.extend([while_open(upstream), while_open(http), while_open(lag)])
+    opened = (kept.connection, sold.connection, upstream, http, lag)
+    app.cleanup_ctx.extend([while_open(each) for each in opened])
     if tracing is not None:
         app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
-    app.on_response_prepare.append(name_exchange)
+    app.on_response_prepare.extend([name_exchange, show_limits])
     if settings.server.timing:
         app.on_response_prepare.append(tell_server_timing)
     to_pages = open_to_pages(settings.cors)
     mount(to_pages(app), *own)
     by_name = {provider.name: provider for provider in providers}
-    shared = Shared(upstream, by_name, http.session, settings.limits, capture=captured)
+    shared = Shared(limited, by_name, http.session, settings.limits, capture=captured)
     for bound in configuration.projects:
         app.add_subapp(bound.project.prefix, to_pages(project_app(bound, shared)))
-    retries = Retries(upstream, by_name, upstream.doors, settings.upstream.retry)
+    retries = Retries(limited, by_name, upstream.doors, settings.upstream.retry)
     for provider in providers:
         app.add_subapp(f"/provider/{provider.name}", to_pages(provider_app(provider, retries, settings.limits)))
     served = {provider.name for provider in providers}
@@ -145,21 +157,26 @@ def _tracing(settings: Settings, vendors: Mapping[str, str]) -> Tracing | None:
     return Tracing(settings.tracing, vendors) if settings.tracing.endpoint is not None else None
 
 
-def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstream: UpstreamClient) -> None:
+def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstream: UpstreamClient, kept: Kept) -> None:
     """Let the metrics look at what is counted elsewhere."""
     metrics.watch(table.VIEW_FAILURES, (), lambda: recorder.view_failures)
+    metrics.watch(table.LIMITS_UNDECIDED, (), lambda: kept.failures)
     metrics.watch_pools(upstream.pools)
     for door in upstream.doors.values():
         circuit = door.circuit
         metrics.watch(table.CIRCUIT_OPENINGS, (door.name,), partial(getattr, circuit, "openings"))
         for state in State:
-            metrics.watch(table.CIRCUITS, (door.name, state), partial(circuit.is_in, state))
+            metrics.watch(table.CIRCUITS, (door.name, state), partial(_one_if, circuit, state))
     if tracing is not None:
         for became in ("sent", "failed", "dropped"):
             metrics.watch(table.SPANS, (became,), partial(getattr, tracing.counts, became))
 
 
-def _tickets(settings: Settings) -> Tickets:
+def _one_if(circuit: Circuit, state: State) -> int:
+    return int(circuit.is_in(state))
+
+
+def _tickets(settings: Settings, store: TicketStore) -> Tickets:
     configured = settings.tickets.secret
     secret = secrets.token_bytes(32) if configured is None else configured.reveal().encode("utf-8")
-    return Tickets(secret, settings.tickets.seconds, MemoryStore())
+    return Tickets(secret, settings.tickets.seconds, store)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
+from gateway.access import limiters
 from gateway.access.clients import Client, Clients, Key
 from gateway.access.keys import digest_of, new_key, read_clients
 from gateway.projects.binding import BoundProject, configured_projects
@@ -77,6 +78,7 @@ def read(reader: Reader) -> Configuration:
     names = {provider.name for provider in providers} if demo_key is None else {MOCK}
     projects = configured_projects(reader, names, embedded=demo_key is not None)
     docs = read_docs(reader)
+    _check_limits(reader, settings, clients)
     reader.finish()
     configuration = Configuration(settings, providers, clients, projects, docs, demo_key)
     return replace(configuration, warnings=tuple(_warnings(reader, configuration)))
@@ -104,6 +106,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _check_limits(reader: Reader, settings: Settings, clients: Clients) -> None:
+    for name, problem in limiters.problems(settings.rates, settings.prices, clients):
+        reader.problem(name, problem)
+    unshared = limiters.refuse_unshared(settings.server.workers, settings.rates, clients, settings.redis)
+    if unshared is not None:
+        reader.problem("GATEWAY_WORKERS", unshared)
 
 
 def _demo(reader: Reader, clients: Clients, host: str) -> Secret:

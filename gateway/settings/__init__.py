@@ -7,9 +7,12 @@ own rooms, from the same `Reader`.
 from dataclasses import dataclass, field, replace
 
 from gateway.settings.cors import CorsSettings, read_cors
+from gateway.settings.limits import RateSettings, read_rates
 from gateway.settings.metrics import MetricsSettings, read_metrics
+from gateway.settings.prices import Prices, read_prices
 from gateway.settings.proxies import ProxySettings, read_proxies
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
+from gateway.settings.redis import RedisSettings, read_redis
 from gateway.settings.tracing import TracingSettings, read_tracing
 from gateway.settings.upstream import Policy, UpstreamSettings, read_upstream
 
@@ -91,6 +94,9 @@ class Tickets:
 class Settings:
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
+    rates: RateSettings = field(default_factory=RateSettings)
+    prices: Prices = field(default_factory=Prices)
+    redis: RedisSettings = field(default_factory=RedisSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     log: Log = field(default_factory=Log)
     tickets: Tickets = field(default_factory=Tickets)
@@ -107,6 +113,9 @@ class Settings:
         return cls(
             server=_server(reader),
             limits=_limits(reader),
+            rates=read_rates(reader),
+            prices=read_prices(reader),
+            redis=read_redis(reader),
             timeouts=_timeouts(reader),
             log=_log(reader),
             tickets=_tickets(reader),
