@@ -11,7 +11,7 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.downstream.middlewares.errors import as_gateway_error
 from gateway.downstream.relayed import RelayedResponse
@@ -65,6 +65,7 @@ async def _until_the_end(
     try:
         await sending
         await response.write_eof()
+        exchange.delivered = True
     except ConnectionResetError:  # upstream failures arrive as GatewayErrors; this is the client
         exchange.client_left()
     except asyncio.CancelledError:
@@ -154,7 +155,7 @@ def close_visibly(request: web.Request, response: web.StreamResponse) -> None:
     transport = request.transport
     if transport is None:
         return
-    if not response.chunked and response.content_length is None:
+    if hdrs.TRANSFER_ENCODING not in response.headers and response.content_length is None:
         # The end of the connection would be the end of the body: only a reset says otherwise.
         reset = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)

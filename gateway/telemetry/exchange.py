@@ -215,6 +215,7 @@ class Exchange:
     admitted: int | None = None
     first_byte: int | None = None  # first body byte handed to the client's socket
     ended: int | None = None
+    delivered: bool = False  # a streamed response, to its end
     waited_for_body_ns: int = 0  # for the request body, while no call was open
     waited_to_retry_ns: int = 0  # between a call that failed and the next one
     waited_for_client_ns: int = 0  # in back-pressure from the client
@@ -229,5 +230,5 @@ class Exchange:
 
     def client_left(self) -> None:
         """The client went away before the response was complete."""
-        if self.error is None and self.outcome is Outcome.COMPLETE:
+        if self.error is None and self.outcome is Outcome.COMPLETE and not self.delivered:
             self.outcome = Outcome.CLIENT_GONE

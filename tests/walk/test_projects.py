@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ import pytest
 
 import gateway.projects.demo as samples
 from gateway.mock_upstream import JOURNAL, Journal, mock_app, serving
+from gateway.projects.running import Run
 from gateway.telemetry.exchange import Outcome
 from tests.running import KEY, OTHER_KEY, PROVIDER_KEY, Running, environ, run_gateway
 
@@ -72,6 +74,12 @@ async def asked(gateway: Running, path: str, body: object, **said: Any) -> tuple
     async with gateway.session.post(path, json=body, **said) as response:
         assert response.content_type in ("application/json", "application/problem+json")
         return response.status, await response.json()
+
+
+def raw_post(target: str, body: object) -> bytes:
+    content = json.dumps(body)
+    head = f"POST {target} HTTP/1.1\r\nHost: gateway\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n{content}".encode()
 
 
 def events(stream: bytes) -> list[tuple[str, Any]]:
@@ -316,6 +324,35 @@ async def test_in_ndjson_the_last_line_is_the_error(stage: Stage) -> None:
     lines = received.removesuffix(b"\n").split(b"\n")
     frames = [json.loads(line) for line in lines]
     assert frames[-1]["type"] == "error" and frames[-1]["error"]["code"] == "upstream_truncated"
+
+
+async def test_the_last_event_reaches_a_client_that_reads_late(stage: Stage) -> None:
+    gateway = await stage.play(writer="anthropic/writer-model+cut-after=3")
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        client.sendall(raw_post(f"{SUMMARY}?stream_mode=sse", TEXT))
+        await gateway.exchange()
+        client.settimeout(5)
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    assert b"event: error\n" in received and not received.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("mode", ["sse", "ndjson", "text"])
+async def test_a_client_that_has_it_all_did_not_leave_however_soon_it_closes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    leave = Run.__aexit__
+
+    async def slow_to_leave(run: Run, *error: Any) -> None:
+        await leave(run, *error)
+        await asyncio.sleep(5)  # it is not: the client goes, and the request with it
+
+    monkeypatch.setattr(Run, "__aexit__", slow_to_leave)
+    gateway = await stage.play()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(raw_post(f"{SUMMARY}?stream_mode={mode}", TEXT))
+    await reader.readuntil(b"\r\n0\r\n\r\n")
+    writer.transport.abort()
+    assert (await gateway.exchange()).outcome is Outcome.COMPLETE
 
 
 async def test_in_text_there_are_no_words_for_an_error_but_it_shows(stage: Stage) -> None:
