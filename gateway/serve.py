@@ -135,6 +135,9 @@ class Listener:
             self._runner.server.pre_shutdown()
 
     def _malformed(self, malformed: Malformed) -> None:
+        self._gateway.metrics.counter(MALFORMED_REQUESTS).add()
+        if malformed.begun:
+            return
         exchange = Exchange(
             id=f"req_{secrets.token_hex(12)}",
             method="-",

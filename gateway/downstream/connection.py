@@ -270,8 +270,9 @@ class GuardedConnection(RequestHandler):
         self._deaf = True
         error = objection.raised()
         peer = self.peername[0] if isinstance(self.peername, tuple) else "local"
-        self._server.on_malformed(Malformed(peer, error.status, error.code, objection.reason))
-        if self._inbound.is_eof():
+        begun = not self._inbound.is_eof()
+        self._server.on_malformed(Malformed(peer, error.status, error.code, objection.reason, begun))
+        if not begun:
             self._only_refuses = not self._messages and (self._waiter is not None or self._request_count == 0)
             self._enqueue(_ErrInfo(error.status, error, objection.reason), EMPTY_PAYLOAD)
         else:

@@ -11,12 +11,16 @@ from gateway.errors import GatewayError
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A request that never became one: who sent it, why it was refused. Safe to log: no byte of it is in here."""
+    """A request that never became one: who sent it, why it was refused. Safe to log: no byte of it is in here.
+
+    `begun` if its body alone was broken: then it has become an exchange, which tells how it ended.
+    """
 
     peer: str
     status: int
     code: str
     reason: str
+    begun: bool = False
 
 
 RefusalBody = Callable[[GatewayError], bytes]

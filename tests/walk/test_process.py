@@ -194,6 +194,27 @@ async def test_a_malformed_request_leaves_one_line_and_no_traceback(tmp_path: Pa
         assert b"Traceback" not in process.written
 
 
+async def test_a_request_whose_body_breaks_leaves_one_line(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    head = (
+        f"POST /provider/openai/v1/files HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    async with Process(tmp_path, variables(upstream)) as process:
+        reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+        writer.write(head.encode() + b"5\r\nhello\r\n")
+        async with asyncio.timeout(5):
+            while not upstream.connections:  # the request is under way
+                await asyncio.sleep(0.005)
+        writer.write(b"nonsense\r\n")
+        answered = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert b" 400 " in answered.split(b"\r\n")[0]
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+        assert [(line["path"], line["error"]) for line in process.exchanges] == [
+            ("/provider/openai/v1/files", "malformed_request")
+        ]
+
+
 async def test_the_log_tells_of_every_exchange(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     document = {"model": "gpt-x", "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
     upstream.will(answer(json.dumps(document).encode(), "200 OK", "x-request-id: theirs"))
