@@ -51,12 +51,19 @@ async def translated(
         decoder, end = sse.Decoder(), _End()
         async for chunk in chunks:
             end.hear(chunk)
+            frames: list[bytes] = []
+            failure = None
             try:
-                frames = [frame for event in decoder.feed(chunk) if (frame := from_event(dialect, event.data))]
+                for event in decoder.feed(chunk):
+                    frames.append(from_event(dialect, event.data))
             except sse.EventTooLarge as error:
                 raise UpstreamError(_MALFORMED) from error
-            if frames:
-                yield b"".join(frames)
+            except UpstreamError as error:
+                failure = error  # what came before it is still the client's
+            if written := b"".join(frames):
+                yield written
+            if failure is not None:
+                raise failure
         if path and not dialect.ended(path, bytes(end)):
             raise UpstreamTruncated("The provider ended its stream without saying that it is complete.")
 
