@@ -109,6 +109,9 @@ class Relay:
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = self._new_kind(response, shape)
+        coded = response.field(b"content-encoding") not in (b"", b"identity")
+        if kind is not None and coded:
+            raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
         fields = headers.to_client(response.fields, key=key, without=headers.REPRESENTATION if kind else ())
         if answered.attempts:
@@ -122,7 +125,7 @@ class Relay:
         error_frame: ErrorFrame = _nothing
         if kind is not None and shape is not None:
             error_frame = translate.error_frame(dialect, shape, exchange.id, call.path)
-        elif response.is_event_stream:
+        elif response.is_event_stream and not coded:
             error_frame = translate.error_frame(dialect, StreamMode.SSE, exchange.id, call.path)
         if kind is None:
             return await relay(request, reply, response, error_frame, flush_head=not response.ready)
@@ -140,7 +143,7 @@ class Relay:
 
     def _new_kind(self, response: UpstreamResponse, shape: StreamMode | None) -> str | None:
         """The media type of the body to send, where that is not the upstream's own as it came."""
-        if shape is None or shape is StreamMode.JSON or response.status >= 300:
+        if shape is None or shape is StreamMode.JSON or response.status == 204 or response.status >= 300:
             return None
         return None if shape is StreamMode.SSE and response.is_event_stream else shape.content_type
 

@@ -1,5 +1,6 @@
 """`?stream_mode=` and `X-Stream-Mode`: the shape a client asks for, whatever the dialect."""
 
+import gzip
 import json
 
 import aiohttp
@@ -7,7 +8,7 @@ import pytest
 
 from gateway.telemetry.exchange import Outcome
 from tests.running import Running
-from tests.scripted import ScriptedUpstream, answer, begin, chunk, end, event, pause, reset
+from tests.scripted import ScriptedUpstream, answer, begin, chunk, end, event, pause, reset, send
 
 OPENAI = "/provider/openai/v1/chat/completions"
 ANTHROPIC = "/provider/anthropic/v1/messages"
@@ -157,3 +158,38 @@ async def test_a_stream_that_is_cut_is_visibly_cut_in_every_mode(
     if mode == "text":
         assert received == b"hi"
     assert (await gateway.exchange()).outcome is Outcome.UPSTREAM_TRUNCATED
+
+
+@pytest.mark.parametrize("mode", ["text", "ndjson"])
+async def test_what_came_before_an_event_that_cannot_be_shaped_is_not_lost(
+    gateway: Running, upstream: ScriptedUpstream, mode: str
+) -> None:
+    upstream.will(begin(), chunk(b"data: " + openai_delta("hi") + b"\n\ndata: {nonsense\n\n"), end())
+    received = b""
+    async with gateway.session.post(f"{OPENAI}?stream_mode={mode}", json={}) as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async for piece in response.content.iter_any():
+                received += piece
+    assert received.startswith(b"hi" if mode == "text" else openai_delta("hi") + b"\n")
+    assert (await gateway.exchange()).outcome is Outcome.UPSTREAM_ERROR
+
+
+@pytest.mark.parametrize("mode", ["text", "ndjson"])
+async def test_a_coding_that_was_not_asked_for_is_a_502_and_no_empty_answer(
+    gateway: Running, upstream: ScriptedUpstream, mode: str
+) -> None:
+    stream = gzip.compress(b"data: " + openai_delta("hi") + b"\n\ndata: [DONE]\n\n")
+    upstream.will(answer(stream, "200 OK", "Content-Encoding: gzip", kind="text/event-stream"))
+    async with gateway.session.post(f"{OPENAI}?stream_mode={mode}", json={}) as response:
+        assert response.status == 502
+        assert (await response.json())["error"]["code"] == "upstream_error"
+
+
+@pytest.mark.parametrize("mode", ["text", "ndjson", "sse"])
+async def test_an_answer_without_a_body_has_nothing_to_shape(
+    gateway: Running, upstream: ScriptedUpstream, mode: str
+) -> None:
+    upstream.will(send(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    async with gateway.session.post(f"{OPENAI}?stream_mode={mode}", json={}) as response:
+        assert (response.status, await response.read()) == (204, b"")
+    assert (await gateway.exchange()).outcome is Outcome.COMPLETE

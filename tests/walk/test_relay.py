@@ -135,6 +135,45 @@ async def test_a_stream_that_the_upstream_cuts_never_ends_cleanly(
     assert exchange.calls[0].outcome is Outcome.UPSTREAM_TRUNCATED
 
 
+@pytest.mark.parametrize("how", ["close", "no marker"])
+async def test_a_compressed_stream_that_is_cut_never_ends_cleanly_and_stays_compressed(
+    gateway: Running, upstream: ScriptedUpstream, how: str
+) -> None:
+    coded = gzip.compress(b"data: " + DELTA + b"\n\n")
+    upstream.will(begin("Content-Encoding: gzip"), chunk(coded), pause(0.05), close() if how == "close" else end())
+    received = b""
+    async with gateway.session.post(CHAT, json={"stream": True}) as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async for piece in response.content.iter_any():
+                received += piece
+    assert received == coded
+    assert (await gateway.exchange()).outcome is Outcome.UPSTREAM_TRUNCATED
+
+
+async def test_a_compressed_stream_that_ended_is_complete(gateway: Running, upstream: ScriptedUpstream) -> None:
+    coded = gzip.compress(b"data: " + DELTA + b"\n\ndata: [DONE]\n\n")
+    upstream.will(begin("Content-Encoding: gzip"), chunk(coded), end())
+    async with gateway.session.post(CHAT, json={"stream": True}) as response:
+        assert await response.read() == coded
+    assert (await gateway.exchange()).outcome is Outcome.COMPLETE
+
+
+@pytest.mark.parametrize("closing", [b"", b"]"])
+async def test_a_stream_that_is_one_array_is_complete_when_the_array_is(
+    gateway: Running, upstream: ScriptedUpstream, closing: bytes
+) -> None:
+    array = b'[{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}\n' + closing
+    upstream.will(begin(kind="application/json"), chunk(array), end())
+    async with gateway.session.post("/provider/gemini/v1beta/models/m:streamGenerateContent", json={}) as response:
+        if closing:
+            assert await response.read() == array
+        else:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+    expected = Outcome.COMPLETE if closing else Outcome.UPSTREAM_TRUNCATED
+    assert (await gateway.exchange()).outcome is expected
+
+
 async def test_a_document_that_the_upstream_cuts_never_ends_cleanly(
     gateway: Running, upstream: ScriptedUpstream
 ) -> None:
