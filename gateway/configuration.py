@@ -32,6 +32,10 @@ ONLY_ON_LOOPBACK = (
     "the embedded default is served on loopback only, such as 127.0.0.1; "
     "configure a provider and GATEWAY_API_KEYS to be reached from elsewhere"
 )
+ONE_WORKER = (
+    "must be 1: a gateway is one process; run several behind a load balancer, with GATEWAY_REDIS_URL for what they "
+    "share"
+)
 NOT_BY_RELOAD = "what is configured and the embedded default do not take each other's place by a reload; restart"
 
 _VERSION = re.compile(r"/v\d[a-z0-9]*/?$")
@@ -78,6 +82,7 @@ def read(reader: Reader) -> Configuration:
     names = {provider.name for provider in providers} if demo_key is None else {MOCK}
     projects = configured_projects(reader, names, embedded=demo_key is not None)
     docs = read_docs(reader)
+    _check_workers(reader, settings)
     _check_limits(reader, settings, clients)
     reader.finish()
     configuration = Configuration(settings, providers, clients, projects, docs, demo_key)
@@ -106,6 +111,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _check_workers(reader: Reader, settings: Settings) -> None:
+    if settings.server.workers > 1:
+        reader.problem("GATEWAY_WORKERS", ONE_WORKER)
 
 
 def _check_limits(reader: Reader, settings: Settings, clients: Clients) -> None:

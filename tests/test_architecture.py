@@ -20,6 +20,7 @@ FLOORS = (
     {"upstream"},
     {"projects"},
     {"downstream"},
+    {"workers"},
     {"configuration"},
     {"app", "summary"},
     {"serve"},

@@ -50,7 +50,7 @@ def ops_routes(
 def _readiness(doors: Collection[Door], client: Client | None) -> Mapping[str, object]:
     """A provider that fails makes the gateway no less ready: to send its clients elsewhere would help nobody."""
     found = Counter(door.circuit.state for door in doors)
-    told: dict[str, Any] = {"status": "ready", "circuits": {state: found[state] for state in State}}
+    told: dict[str, Any] = {"status": "ready", "circuits": {state.value: found[state] for state in State}}
     if client is not None:
         told["providers"] = {
             door.name: {"circuit": door.circuit.state, "calls": door.open}

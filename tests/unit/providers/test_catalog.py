@@ -9,6 +9,7 @@ from gateway.providers import declarations
 from gateway.providers.catalog import KNOWN, configured_providers, missing, sources
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, SettingsError, Timeouts
+from gateway.settings.upstream import CircuitSettings, Policy
 
 TIMEOUTS = Timeouts(connect=1, first_byte=2, idle=3)
 
@@ -272,3 +273,36 @@ def test_the_mock_takes_any_key_and_is_sent_one() -> None:
 
 def test_no_key_is_shown() -> None:
     assert "sk-123" not in repr(read(OPENAI_API_KEY="sk-123"))
+
+
+POLICY = Policy(max_concurrent=1000, retries=1, circuit=CircuitSettings(failures=7))
+
+
+def with_policy(**environ: str) -> dict[str, Policy]:
+    reader = Reader({"OPENAI_API_KEY": "sk-1", "GROQ_API_KEY": "sk-2", "ANTHROPIC_API_KEY": "sk-3", **environ})
+    providers = configured_providers(reader, TIMEOUTS, POLICY)
+    reader.finish()
+    assert not reader.unknown()
+    return {provider.name: provider.policy for provider in providers}
+
+
+def test_a_provider_is_called_as_all_are_unless_it_is_said_otherwise() -> None:
+    policies = with_policy(
+        GATEWAY_PROVIDER_GROQ_MAX_CONCURRENT="5",
+        GATEWAY_PROVIDER_GROQ_RETRIES="0",
+        GATEWAY_PROVIDER_GROQ_CIRCUIT_FAILURES="0",
+        GATEWAY_PROVIDER_GROQ_FALLBACK="OpenAI",
+    )
+    assert policies["openai"] == policies["anthropic"] == POLICY
+    assert policies["groq"] == Policy(5, 0, "openai", CircuitSettings(failures=0))
+
+
+@pytest.mark.parametrize("fallback", ["groq", "mistral", "nobody"])
+def test_a_fallback_is_another_provider_that_is_on(fallback: str) -> None:
+    with pytest.raises(SettingsError, match="GATEWAY_PROVIDER_GROQ_FALLBACK: must be the name of another provider"):
+        with_policy(GATEWAY_PROVIDER_GROQ_FALLBACK=fallback)
+
+
+def test_a_fallback_speaks_the_same_dialect() -> None:
+    with pytest.raises(SettingsError, match="GATEWAY_PROVIDER_GROQ_FALLBACK: anthropic does not speak the dialect"):
+        with_policy(GATEWAY_PROVIDER_GROQ_FALLBACK="anthropic")
