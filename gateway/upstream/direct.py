@@ -25,6 +25,7 @@ import aiohttp
 from aiohttp import ClientTimeout, TCPConnector
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
+from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -269,8 +270,8 @@ class DirectExchange:
         fields = message.raw_headers
         if _UNSAFE.search(b"".join([value for _, value in fields])):
             raise UpstreamError(f"{self._call.provider} sent a malformed response head.")
-        for name, value in fields:
-            if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        for coding in message.headers.getall(TRANSFER_ENCODING, ()):
+            if coding.strip().lower() != "chunked":
                 raise UpstreamError(f"{self._call.provider} sent a transfer coding that cannot be undone.")
         self.status, self.reason, self.fields = message.code, message.reason, fields
 

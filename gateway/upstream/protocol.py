@@ -68,8 +68,11 @@ class UpstreamProtocol(ResponseHandler):
         self._expected = self.used = True
         self._body = None
         self.waiting_for = Waiting.NOTHING
+        skip = method == "HEAD"
+        if self._parser is not None and skip == self._skip_payload:
+            return  # a parser reads one response after the other, as long as none was in doubt
         self.set_response_params(
-            skip_payload=method == "HEAD",
+            skip_payload=skip,
             read_until_eof=True,
             auto_decompress=False,
             max_line_size=MAX_LINE,
