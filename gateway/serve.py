@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import logging
+import resource
 import secrets
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import monotonic_ns
 
 import uvloop
@@ -45,6 +46,7 @@ def serve(configuration: Configuration, reload: Reload, announce: Announce) -> i
 
     `reload` reads the configuration anew, for SIGHUP; `announce` is told the address once it is served.
     """
+    raise_descriptor_limit()
     with LogWriter(configuration.settings.log.file) as writer:
         logs.through(writer, configuration.settings.log)
         try:
@@ -71,6 +73,13 @@ async def _serve(configuration: Configuration, reload: Reload, announce: Announc
         await stopping.wait()
         await drain(gateway, listener, settings.server)
     logger.info("stopped")
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as this process may: a connection is one, and shells give out a thousand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # not every system lets a process have what it says is the most
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def spare_collections() -> None:
@@ -151,7 +160,6 @@ class Listener:
             ended=monotonic_ns(),
         )
         self._gateway.recorder.show(exchange)
-        self._gateway.metrics.counter(MALFORMED_REQUESTS).add()
 
 
 def listen_to_signals(on_hangup: Callable[[], None]) -> asyncio.Event:

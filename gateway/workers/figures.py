@@ -48,7 +48,7 @@ class Tally:
 
     def __init__(self, own: Mapping[Metric, Callable[[], int]] | None = None) -> None:
         self.late = 0
-        self._own = {**(own or {}), LATE_FIGURES: lambda: self.late}
+        self._own: dict[Metric, Callable[[], int]] = {**(own or {}), LATE_FIGURES: lambda: self.late}
         self._last: dict[int, bytes] = {}
         self._fresh: dict[int, Fresh] = {}
         self._asking: dict[int, asyncio.Task[None]] = {}
