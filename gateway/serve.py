@@ -7,8 +7,8 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic_ns
 
 import uvloop
@@ -17,14 +17,17 @@ from aiohttp import web
 from gateway.app import Gateway, build
 from gateway.configuration import Configuration
 from gateway.downstream.connection import ConnectionBounds
+from gateway.downstream.metrics_app import metrics_app
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.runner import GuardedRunner
 from gateway.mock_upstream import DEMO, mock_app, serving
 from gateway.settings import Limits, Server, SettingsError
+from gateway.settings.metrics import MetricsSettings
 from gateway.telemetry import logs
 from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.metric_table import LOG_LINES_LOST, MALFORMED_REQUESTS
+from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.trace_context import Sampler, open_trace
 
 BACKLOG = 4096
@@ -66,6 +69,8 @@ async def _serve(configuration: Configuration, reload: Reload, announce: Announc
         gateway = build(configuration, (logs.access_view(settings.log, writer),))
         gateway.metrics.watch(LOG_LINES_LOST, (), lambda: writer.lost)
         listener = await stack.enter_async_context(Listener(gateway, settings.server, settings.limits))
+        if settings.metrics.on_own_listener:
+            await stack.enter_async_context(metrics_listener(gateway.metrics, settings.metrics))
         stopping = listen_to_signals(lambda: reread(configuration, reload, writer))
         spare_collections()
         logger.info("serving on %s", listener.address)
@@ -73,6 +78,27 @@ async def _serve(configuration: Configuration, reload: Reload, announce: Announc
         await stopping.wait()
         await drain(gateway, listener, settings.server)
     logger.info("stopped")
+
+
+@asynccontextmanager
+async def metrics_listener(metrics: Metrics, settings: MetricsSettings) -> AsyncIterator[None]:
+    """Serve `/metrics`, and nothing else, where scrapers can reach it and clients cannot."""
+    runner = web.AppRunner(metrics_app(metrics, settings), access_log=None)
+    await runner.setup()
+    try:
+        await listen(web.TCPSite(runner, settings.host, settings.port), "GATEWAY_METRICS_HOST, GATEWAY_METRICS_PORT")
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def listen(site: web.TCPSite, settings: str) -> None:
+    """Start `site`. Raises PortTaken, which names the `settings` that say where."""
+    try:
+        await site.start()
+    except OSError as error:
+        where = site.name.removeprefix("http://")
+        raise PortTaken(f"cannot listen on {where}: {error.strerror or error} (see {settings})") from error
 
 
 def raise_descriptor_limit() -> None:
@@ -118,13 +144,10 @@ class Listener:
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, self._server.host, self._server.port, backlog=BACKLOG)
         try:
-            await self._site.start()
-        except OSError as error:
+            await listen(self._site, "GATEWAY_HOST, GATEWAY_PORT")
+        except PortTaken:
             await self._runner.cleanup()
-            where = f"{self._server.host}:{self._server.port}"
-            raise PortTaken(
-                f"cannot listen on {where}: {error.strerror or error} (see GATEWAY_HOST, GATEWAY_PORT)"
-            ) from error
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

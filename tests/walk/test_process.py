@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.process import Process
+from tests.process import Process, free_port
 from tests.running import KEY, PROVIDER_KEY, environ
 from tests.scripted import ScriptedUpstream, answer, begin, end, event, until_left
 
@@ -250,3 +250,25 @@ async def test_the_log_tells_of_every_exchange(tmp_path: Path, upstream: Scripte
         "peer": "127.0.0.1",
         "user_agent": 0,
     }
+
+
+async def test_metrics_may_have_a_listener_of_their_own(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    port, token = free_port(), "metrics-token-0123456789"
+    own = {
+        "GATEWAY_METRICS_ACCESS": "listener",
+        "GATEWAY_METRICS_PORT": str(port),
+        "GATEWAY_METRICS_TOKEN": token,
+    }
+    async with Process(tmp_path, variables(upstream, **own)) as process, aiohttp.ClientSession() as session:
+        async with session.get(f"{process.url}/metrics", headers={"X-API-Key": KEY}) as response:
+            assert response.status == 404
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            assert response.status == 401
+        async with session.get(
+            f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"}
+        ) as response:
+            assert "gateway_requests_total" in await response.text()
+        second = Process(tmp_path, variables(upstream, **own))
+        await second.start()
+        assert await second.ended() == 1
+        assert str(port) in second.written.decode().strip().splitlines()[-1]
