@@ -18,7 +18,7 @@ from gateway.providers.reading import (
     messages,
     responses,
 )
-from gateway.providers.reading.api import Bodies, Reading, read
+from gateway.providers.reading.api import Bodies, Glance, Reading, read
 from gateway.telemetry.exchange import Facts
 
 
@@ -29,11 +29,12 @@ class Api:
     operation: str
     reading: Reading
     stream_error: Callable[[GatewayError, str], bytes] | None = None
+    glance: Glance | None = None
 
 
-CHAT_COMPLETIONS: Final = Api("chat", chat_completions, failures.openai_event)
+CHAT_COMPLETIONS: Final = Api("chat", chat_completions, failures.openai_event, chat_completions.glance)
 RESPONSES: Final = Api("chat", responses, failures.responses_event)
-COMPLETIONS: Final = Api("text_completion", chat_completions, failures.openai_event)
+COMPLETIONS: Final = Api("text_completion", chat_completions, failures.openai_event, chat_completions.glance)
 EMBEDDINGS: Final = Api("embeddings", embeddings)
 MESSAGES: Final = Api("chat", messages, failures.anthropic_event)
 GENERATE_CONTENT: Final = Api("generate_content", generate_content, failures.gemini_event)
@@ -72,4 +73,6 @@ def ended(api: Api | None, tail: bytes) -> bool:
 
 def facts(api: Api | None, path: str, bodies: Bodies, *, content: bool) -> Facts:
     """What a call's bodies tell, nothing if no known API was called."""
-    return Facts() if api is None else read(api.reading, api.operation, path, bodies, content=content)
+    if api is None:
+        return Facts()
+    return read(api.reading, api.operation, path, bodies, content=content, glance=api.glance)

@@ -4,7 +4,7 @@ An API tells its model at the start of a stream and its usage at the end, so a f
 only where content is captured is a stream read whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -87,7 +87,13 @@ class Bodies:
         return self.response if self.whole else self.tail
 
 
-def read(reading: Reading, operation: str, path: str, bodies: Bodies, *, content: bool) -> Facts:
+Glance = Callable[[Facts, bytes], bool]
+"""Notes what a whole unary answer tells if it is of the usual shape, quickly; False if it is to be read with care."""
+
+
+def read(
+    reading: Reading, operation: str, path: str, bodies: Bodies, *, content: bool, glance: Glance | None = None
+) -> Facts:
     """All that can be read off a call."""
     request = opened(bodies.request)
     facts = Facts(operation=operation, parameters=parameters_of(request))
@@ -95,6 +101,10 @@ def read(reading: Reading, operation: str, path: str, bodies: Bodies, *, content
     if content:
         facts.content = Content(input_value=body_text(bodies.request))
         reading.said(facts.content, request)
+    if glance is not None and bodies.whole and not content and bodies.head[:1] == b"{":
+        facts.streamed = False
+        if glance(facts, bodies.response):
+            return facts
     if bodies.head:
         facts.streamed = ends.is_event_stream(bodies.first) or ends.is_array(bodies.first)
         answered = (_stream if facts.streamed else _document)(reading, facts, bodies, content)

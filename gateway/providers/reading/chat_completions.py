@@ -2,14 +2,76 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from gateway.providers.reading import ends
 from gateway.providers.reading.content import MOST_MESSAGES, Fragments, all_text, schemas, spoken, texts, tool_call
 from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
+NO_USAGE: Final = Usage()
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
 CLOSING: Final = ("model", "usage", "finish_reason")
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: Tokens | msgspec.UnsetType = msgspec.UNSET
+    cache_write_tokens: Tokens = None
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: Tokens = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: Tokens = None
+    completion_tokens: Tokens = None
+    total_tokens: Tokens = None
+    prompt_cache_hit_tokens: Tokens = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    id: str
+    model: str
+    usage: _Usage
+    choices: list[_Choice]
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+def glance(facts: Facts, answer: bytes) -> bool:
+    """Note what a unary answer of the usual shape tells, at a fifth of the cost; False if it is of another."""
+    try:
+        told = _answer.decode(answer)
+    except (ValueError, RecursionError):
+        return False
+    facts.response_id, facts.response_model = named(told.id), named(told.model)
+    facts.finish_reasons = [reason for choice in told.choices if (reason := named(choice.finish_reason))]
+    usage = told.usage
+    prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details
+    cached = prompt.cached_tokens
+    noted = Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+        usage.prompt_cache_hit_tokens if cached is msgspec.UNSET else cached,
+        prompt.cache_write_tokens,
+        None if completion is None else completion.reasoning_tokens,
+    )
+    facts.usage = noted if noted != NO_USAGE else None
+    return True
+
+
+_NO_PROMPT: Final = _PromptDetails()
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
@@ -72,7 +134,7 @@ def usage_of(answer: Members) -> Usage | None:
         cache_write_tokens=count(prompt.get("cache_write_tokens")),
         reasoning_tokens=count(completion.get("reasoning_tokens")),
     )
-    return told if told != Usage() else None
+    return told if told != NO_USAGE else None
 
 
 def said(content: Content, request: Members) -> None:

@@ -5,6 +5,7 @@ Rule: a member nobody knows is a parameter only if it is short and flat; objects
 
 import math
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from gateway.providers.reading.lenient import Members, member
 
 _MOST: Final = 40
+_LONGEST: Final = 64
 _MOST_BYTES: Final = 2048
 
 _CONTENT: Final = frozenset(
@@ -68,7 +70,7 @@ def parameters_of(asked: Members) -> dict[str, Any]:
     """The invocation parameters among a request's members, bounded in number and size."""
     found: dict[str, Any] = {}
     for name in asked:
-        if name in _CONTENT or len(name) > 64 or len(found) >= _MOST or _SECRET.search(name):
+        if len(name) > _LONGEST or len(found) >= _MOST or not _may_be_one(name):
             continue
         raw = asked[name]
         if isinstance(raw, msgspec.Raw) and len(memoryview(raw)) > _MOST_BYTES:
@@ -77,6 +79,11 @@ def parameters_of(asked: Members) -> dict[str, Any]:
         if _is_flat(value) or (name in _OBJECTS and isinstance(value, dict)):
             found[name] = value
     return found
+
+
+@lru_cache(maxsize=256)
+def _may_be_one(name: str) -> bool:
+    return name not in _CONTENT and _SECRET.search(name) is None
 
 
 def _is_flat(value: Any) -> bool:

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from gateway.providers.openai import OPENAI
+from gateway.providers.reading import api, chat_completions
+from gateway.providers.reading.api import Bodies
 from gateway.telemetry.exchange import Facts, Message, ToolCall, Usage
 from tests.unit.providers.samples import (
     CHAT_ANSWER,
@@ -192,3 +194,32 @@ def test_embeddings_tell_their_texts_and_their_tokens_however_long_the_vectors_a
     body = compact({**EMBEDDING_ANSWER, "data": [{"embedding": [0.1] * 10_000}]})
     long = facts(EMBEDDING_PATH, EMBEDDING_REQUEST, body[:500], body[-500:], whole=False)
     assert (long.response_model, long.usage) == ("text-embedding-3-small", told.usage)
+
+
+ANSWERS = [
+    b'{"id":"c","model":"m","choices":[{"finish_reason":"stop"},{"finish_reason":null},{}],"usage":{"prompt_tokens":3}}',
+    b'{"id":"","model":"m","choices":[],"usage":{}}',
+    b'{"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,'
+    b'"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":5,"audio_tokens":0},'
+    b'"completion_tokens_details":{"reasoning_tokens":6}}}',
+    b'{"id":"c","model":"m","choices":[],"usage":{"prompt_cache_hit_tokens":7,"prompt_tokens_details":{}}}',
+    b'{"id":"c","model":"m","choices":[],"usage":{"prompt_cache_hit_tokens":7,'
+    b'"prompt_tokens_details":{"cached_tokens":null}}}',
+    b'{"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":-1,"completion_tokens":2.0,"total_tokens":"3"}}',
+    b'{"id":"c","model":"m","choices":[],"usage":null}',
+    b'{"id":"c","model":"m","choices":[],"x_groq":{"usage":{"prompt_tokens":1}}}',
+    b'{"id":1,"model":["m"],"choices":{},"usage":{"prompt_tokens":1}}',
+    b'{"id":"' + b"c" * 300 + b'","model":"m","choices":[],"usage":{"prompt_tokens":9223372036854775808}}',
+    b'{"id":"c","model":"\xff","choices":[],"usage":{"prompt_tokens":1}}',
+    b'{"id":"c","model":"m","choices":[{"finish_reason":"st',
+    b"[]",
+    b"{",
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
+def test_a_glance_tells_what_reading_with_care_tells(answer: bytes) -> None:
+    request = b'{"model":"m","stream":true,"temperature":1}'
+    bodies = Bodies(request, answer, b"", True)
+    quickly = api.read(chat_completions, "chat", "/x", bodies, content=False, glance=chat_completions.glance)
+    assert quickly == api.read(chat_completions, "chat", "/x", bodies, content=False)
