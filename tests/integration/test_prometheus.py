@@ -265,14 +265,20 @@ async def exemplars_lead_to_traces(prometheus: Prometheus) -> None:
 async def every_panel_has_an_answer(served: Served, prometheus: Prometheus) -> None:
     for number in range(40):
         served.metrics.counter(table.UPSTREAM_RETRIES, f"provider {number}").add()
+    served.metrics.counter(table.CIRCUITS, "openai", "open").add()
+    served.metrics.counter(table.CIRCUIT_OPENINGS, "openai").add()
     served.happen()
     await prometheus.becomes('sum(gateway_requests_total{job="gateway"})', 8 * (ROUNDS + 1))
     only_in_trouble = ("Alerts", "Starts")
-    async with asyncio.timeout(10):
-        for where, text in dashboard_expressions():
-            query = plain(text)
-            while where not in only_in_trouble and not (await prometheus.ask("query", query=query))["result"]:
-                await asyncio.sleep(0.1)
+    query = ""
+    try:
+        async with asyncio.timeout(15):
+            for where, text in dashboard_expressions():
+                query = plain(text)
+                while where not in only_in_trouble and not (await prometheus.ask("query", query=query))["result"]:
+                    await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"no answer to {query}") from None
 
 
 async def test_promtool_finds_no_fault_with_it() -> None:
