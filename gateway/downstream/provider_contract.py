@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.errors import (
     CircuitOpen,
+    DeadlineExceeded,
     GatewayError,
     IdleTimeout,
     InvalidRequest,
@@ -24,7 +25,7 @@ from gateway.errors import (
 from gateway.providers.provider import Provider
 from gateway.schema.error_bodies import AnthropicError, ErrorStyle, GeminiError, OpenAIError
 from gateway.schema.openapi import STREAM_MODE
-from gateway.schema.operation import JSON, Operation, Response
+from gateway.schema.operation import JSON, Operation, Parameter, Response
 
 ABOUT = (
     "Whatever the provider serves below its base URL: any path, any method. Path, query, body, status and fields pass "
@@ -43,7 +44,23 @@ ERRORS: tuple[type[GatewayError], ...] = (
     UpstreamTruncated,
     UpstreamTimeout,
     IdleTimeout,
+    DeadlineExceeded,
     CircuitOpen,
+)
+CALLING_AGAIN = (
+    Parameter(
+        "X-Gateway-Retries",
+        "header",
+        "How often the gateway may call again, before a byte of an answer is out, where the provider cannot be reached "
+        "or answers 429 or 5xx. `X-Gateway-Attempts` then tells how many calls it took.",
+        {"type": "integer", "minimum": 0, "maximum": 999},
+    ),
+    Parameter(
+        "X-Gateway-Deadline",
+        "header",
+        "Seconds until an answer must have begun; then the gateway gives up.",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 999_999_999},
+    ),
 )
 ERROR_CONTRACTS: Mapping[str, type[msgspec.Struct]] = {
     "openai": OpenAIError,
@@ -114,6 +131,7 @@ def passthrough(provider: Provider, path: str = "/{tail:.*}") -> Operation:
         errors=ERRORS,
         error_style=error_style(provider),
         responses=(VERBATIM,),
+        parameters=CALLING_AGAIN,
     )
 
 
@@ -129,7 +147,7 @@ def customary(provider: Provider) -> tuple[Operation, ...]:
             errors=ERRORS,
             error_style=style,
             responses=(VERBATIM,),
-            parameters=STREAM_MODE if use.streams else (),
+            parameters=(*(STREAM_MODE if use.streams else ()), *CALLING_AGAIN),
             examples={"Hello": _with_model(use.example, model)} if use.example else {},
         )
         for use in CUSTOMARY.get(provider.dialect.name, ())

@@ -19,6 +19,7 @@ PATIENCE: Final = istr("x-stainless-read-timeout")
 ATTEMPTS: Final = "x-gateway-attempts"
 ANSWERED_BY: Final = "x-gateway-provider"
 SHOULD_RETRY: Final = "x-should-retry"
+LONGEST: Final = 1e9  # seconds; more than any client waits
 
 
 class Wish(NamedTuple):
@@ -45,7 +46,7 @@ def wish_of(fields: MultiMapping[str]) -> Wish | None:
 def patience_of(fields: MultiMapping[str]) -> float | None:
     """The seconds that a client's SDK waits for the next byte."""
     told = _is_number(fields.get(PATIENCE, ""))
-    return float(told[0]) if told else None
+    return min(float(told[0]), LONGEST) if told else None
 
 
 def retry_after(response: Response) -> float:
@@ -75,9 +76,9 @@ def _deadline(fields: MultiMapping[str]) -> float | None:
     told = fields.get(DEADLINE)
     if told is None:
         return None
-    if not _is_number(told) or not float(told):
+    if not _is_number(told) or not 0 < float(told) <= LONGEST:
         raise InvalidRequest("X-Gateway-Deadline is a number of seconds above 0.", param=str(DEADLINE))
     return float(told)
 
 
-_is_number = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?").fullmatch
+_is_number = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?").fullmatch

@@ -178,7 +178,7 @@ async def test_no_try_begins_that_the_client_would_not_wait_for(
     assert len(upstream.requests) == 1
 
 
-@pytest.mark.parametrize("told", ["garbage", "", "-1", "1e9"])
+@pytest.mark.parametrize("told", ["garbage", "", "-1", "1e999"])
 async def test_a_patience_that_cannot_be_read_is_ignored(
     gateway: Running, upstream: ScriptedUpstream, told: str
 ) -> None:
@@ -209,7 +209,7 @@ async def test_a_deadline_is_for_the_answers_beginning(gateway: Running, upstrea
 @pytest.mark.parametrize(
     "fields",
     [{"X-Gateway-Retries": told} for told in ("", "x", "-1", "1.5", "9999")]
-    + [{"X-Gateway-Deadline": told} for told in ("", "x", "-1", "0", "inf", "nan", "1e3")],
+    + [{"X-Gateway-Deadline": told} for told in ("", "x", "-1", "0", "inf", "nan", "1e99")],
 )
 async def test_a_wish_that_cannot_be_read_is_told(
     gateway: Running, upstream: ScriptedUpstream, fields: dict[str, str]
