@@ -54,20 +54,21 @@ class RelayedResponse(web.StreamResponse):
         self._writer().send_headers()
 
     def put(self, piece: bytes) -> bool:
-        """Write a `piece` of the body now, whether or not the client has room for it; False if the client has left."""
-        writer = self._writer()
-        transport = writer.transport
+        """Write a `piece`, not an empty one, now, room or not; False if the client has left."""
+        writer = cast(StreamWriter, self._payload_writer)
+        transport = writer._protocol.transport
         if transport is None or transport.is_closing():
             return False
-        if writer.length is not None:
+        if writer.chunked:
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+        elif writer.length is not None:
             piece = piece[: writer.length]
             writer.length -= len(piece)
-        framed = b"%x\r\n%b\r\n" % (len(piece), piece) if writer.chunked and piece else piece
         if writer._headers_buf is not None:
-            framed = writer._headers_buf + framed
+            piece = writer._headers_buf + piece
             writer._headers_buf, writer._headers_written = None, True
-        writer.output_size += len(framed)
-        transport.write(framed)
+        writer.output_size += len(piece)
+        transport.write(piece)
         return True
 
     async def write_eof(self, data: bytes = b"") -> None:

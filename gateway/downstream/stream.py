@@ -84,13 +84,14 @@ async def _until_the_end(
 class Outflow:
     """A body on its way to a client, and how far it has come. What a relayed one is handed over to."""
 
-    __slots__ = ("_before", "_last", "_protocol", "_request", "exchange", "response")
+    __slots__ = ("_before", "_last", "_protocol", "_put", "_request", "exchange", "response")
 
     def __init__(self, request: web.Request, response: web.StreamResponse, exchange: Exchange) -> None:
         self._request = request
         self._protocol = request.protocol
         self.response = response
         self.exchange = exchange
+        self._put = response.put if isinstance(response, RelayedResponse) else _refuse
         self._last = self._before = b""
 
     async def send_all(self, frames: AsyncIterator[bytes]) -> None:
@@ -103,16 +104,21 @@ class Outflow:
                 exchange.waited_for_client_ns += monotonic_ns() - began
             else:
                 await response.write(frame)
-            self._sent(frame)
+            if exchange.first_byte is None:
+                exchange.first_byte = monotonic_ns()
+            exchange.bytes_out += len(frame)
+            self._before, self._last = self._last, frame
 
     def take(self, piece: bytes) -> bool:
         """Write `piece` now; whether the client has room for more."""
-        response = self.response
-        assert isinstance(response, RelayedResponse)
-        if not response.put(piece):
+        if not self._put(piece):
             return False
-        self._sent(piece)
-        return not self._protocol.writing_paused
+        exchange = self.exchange
+        if exchange.first_byte is None:
+            exchange.first_byte = monotonic_ns()
+        exchange.bytes_out += len(piece)
+        self._before, self._last = self._last, piece
+        return not self._protocol._paused
 
     async def taken(self) -> None:
         """Wait until the client has room. Raises ConnectionResetError if it has left."""
@@ -132,12 +138,9 @@ class Outflow:
                 await self.response.write(words)
         close_visibly(self._request, self.response)
 
-    def _sent(self, piece: bytes) -> None:
-        exchange = self.exchange
-        if exchange.first_byte is None:
-            exchange.first_byte = monotonic_ns()
-        exchange.bytes_out += len(piece)
-        self._before, self._last = self._last, piece
+
+def _refuse(piece: bytes) -> bool:
+    raise TypeError("Only a relayed response is handed a body")
 
 
 def last_words(response: web.StreamResponse, written: bytes, frame: bytes) -> bytes:

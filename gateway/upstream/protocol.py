@@ -12,10 +12,13 @@ This file and `direct.py` lean on names that aiohttp does not promise; `test_dir
 import asyncio
 import select
 from enum import Enum
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpParser
 from aiohttp.streams import StreamReader
 
 from gateway.errors import GatewayError, IdleTimeout, UpstreamTimeout
@@ -68,11 +71,9 @@ class UpstreamProtocol(ResponseHandler):
         self._expected = self.used = True
         self._body = None
         self.waiting_for = Waiting.NOTHING
-        skip = method == "HEAD"
-        if self._parser is not None and skip == self._skip_payload:
-            return  # a parser reads one response after the other, as long as none was in doubt
+        # A new parser each time: one that was used may hold the beginning of a response that nobody asked for.
         self.set_response_params(
-            skip_payload=skip,
+            skip_payload=method == "HEAD",
             read_until_eof=True,
             auto_decompress=False,
             max_line_size=MAX_LINE,
@@ -170,9 +171,23 @@ class UpstreamProtocol(ResponseHandler):
             return
         if self.waiting_for is not Waiting.HEAD:  # interim responses do not put off the deadline for the head
             self.heard = True
-        super().data_received(data)
-        if self._sink is not None and self._body is not None:
+        if self._sink is None or self._body is None or self._parser is None:
+            super().data_received(data)
+        else:
+            self._parse_body(self._parser, data)
             self._pass_on(self._body)
+
+    def _parse_body(self, parser: "HttpParser[Any]", data: bytes) -> None:
+        """What aiohttp's `data_received` does in the middle of a body."""
+        try:
+            messages, upgraded, _ = parser.feed_data(data)
+        except Exception as error:
+            if self.transport is not None:
+                self.transport.close()
+            self.set_exception(HttpProcessingError(), error)
+        else:
+            if messages or upgraded:  # more than the response that was asked for
+                self.force_close()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
         # A parser that fails inside a body tells only whoever waits for the next head.

@@ -225,6 +225,19 @@ async def test_bytes_on_an_idle_connection_answer_nobody(
     assert await whole(transport, get()) == b'{"ok":true}'
 
 
+@pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\nX-A: ", b"H", b"\r\n"])
+async def test_what_follows_a_response_is_no_part_of_the_next(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, more: bytes
+) -> None:
+    transport = connect()
+    upstream.will(send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine" + more))
+    assert await whole(transport, get()) == b"mine"
+    assert await whole(transport, get()) == b'{"ok":true}'
+    upstream.will(begin(), chunk(b"mi"), pause(0.01), send(b"2\r\nne\r\n0\r\n\r\n" + more))
+    assert await whole(transport, get()) == b"mine"
+    assert await whole(transport, get()) == b'{"ok":true}'
+
+
 async def test_a_request_that_may_have_been_processed_is_not_sent_again(
     upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
