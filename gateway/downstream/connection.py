@@ -181,6 +181,7 @@ class GuardedConnection(RequestHandler):
             return
         if self._force_close or self._parser is None:
             return
+        between_requests = self._inbound.is_eof()
         try:
             messages, _, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
@@ -188,7 +189,7 @@ class GuardedConnection(RequestHandler):
             return
         if messages:
             self._accept(messages, len(data))
-        elif data and self._inbound.is_eof():
+        elif data and between_requests:
             self._head_grew(len(data))
 
     def eof_received(self) -> bool:  # type: ignore[override]

@@ -230,7 +230,14 @@ class OpenCall:
         if len(sent) + len(head) + len(tail) <= PARSED_ON_THE_LOOP:
             call.facts = facts(call.path, sent, head, tail, content=content, whole=whole)
         else:
-            call.facts = await asyncio.to_thread(facts, call.path, sent, head, tail, content=content, whole=whole)
+            reading = asyncio.ensure_future(
+                asyncio.to_thread(facts, call.path, sent, head, tail, content=content, whole=whole)
+            )
+            try:
+                call.facts = await asyncio.shield(reading)
+            except asyncio.CancelledError:  # a client that leaves now has been served, and is accounted for
+                call.facts = await reading
+                raise
 
 
 class UpstreamResponse:

@@ -6,6 +6,7 @@ Every test runs a small application through `GuardedRunner` over raw sockets; wh
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -194,6 +195,20 @@ async def test_what_is_odd_but_means_one_thing_is_served(sent: str, target: str,
         assert answer.status == 200
         seen = json.loads(answer.body)
         assert (seen["target"], seen["body"]) == (target, body)
+        assert it.malformed == []
+
+
+@on_both_loops
+async def test_the_end_of_a_body_is_not_taken_for_the_next_head() -> None:
+    begun, ended = f"POST /wait HTTP/1.1\r\n{HOST}Content-Length: 4000\r\n\r\n" + "a" * 1000, "a" * 3000
+    async with served(replace(BROAD, max_head_bytes=2000)) as it, connected(it.port) as client:
+        await client.send(begun)
+        await it.started.wait()
+        await client.send(ended, 0.05)
+        it.proceed.set()
+        assert (await client.response()).status == 200
+        await client.send(GOOD)
+        assert (await client.response()).status == 200
         assert it.malformed == []
 
 
