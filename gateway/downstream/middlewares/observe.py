@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
 from gateway.downstream.client_address import ReadOrigin
+from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE
 from gateway.telemetry.client_hints import hints_of
 from gateway.telemetry.exchange import Exchange
@@ -16,7 +17,8 @@ from gateway.telemetry.logs import speak_for
 from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.trace_context import Sampler, random_hex, trace_for
 
-REQUEST_ID_FIELD = istr("x-gateway-request-id")
+REQUEST_ID_NAME = b"x-gateway-request-id"
+REQUEST_ID_FIELD = istr(REQUEST_ID_NAME.decode("ascii"))
 RETRY_COUNT = istr("x-stainless-retry-count")
 
 
@@ -80,8 +82,13 @@ def _version(version: HttpVersion) -> str:
 
 async def name_exchange(request: web.Request, response: web.StreamResponse) -> None:
     """Put our request id on every response, streamed ones too: a signal, because a middleware comes too late."""
+    exchange = request.get(EXCHANGE)
+    if isinstance(response, RelayedResponse):  # its fields are another's: it says nothing of its own
+        if exchange is not None:
+            response.add(REQUEST_ID_NAME, exchange.id.encode("ascii"))
+        return
     fields = response.headers
-    if EXCHANGE in request:
-        fields[REQUEST_ID_FIELD] = request[EXCHANGE].id
+    if exchange is not None:
+        fields[REQUEST_ID_FIELD] = exchange.id
     if fields.get(hdrs.SERVER) is SERVER_SOFTWARE:
         del fields[hdrs.SERVER]  # which versions run here is nobody's business
