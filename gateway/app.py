@@ -109,7 +109,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     )
     app[RECORDER] = recorder
     lag = LoopLag(metrics.histogram(table.EVENT_LOOP_LAG))
-    opened = (kept.connection, sold.connection, upstream, http, lag)
+    opened = (recorder, kept.connection, sold.connection, upstream, http, lag)
     app.cleanup_ctx.extend([while_open(each) for each in opened])
     if tracing is not None:
         app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
@@ -159,6 +159,7 @@ def _tracing(settings: Settings, vendors: Mapping[str, str]) -> Tracing | None:
 
 def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstream: UpstreamClient, kept: Kept) -> None:
     """Let the metrics look at what is counted elsewhere."""
+    metrics.before_reading(recorder.show_all)
     metrics.watch(table.VIEW_FAILURES, (), lambda: recorder.view_failures)
     metrics.watch(table.LIMITS_UNDECIDED, (), lambda: kept.failures)
     metrics.watch_pools(upstream.pools)

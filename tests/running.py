@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import ClientSession
@@ -21,12 +21,18 @@ DIALECTS = ("openai", "anthropic", "gemini")
 
 @dataclass
 class Running:
-    """A gateway that serves, and what its views were shown."""
+    """A gateway that serves, and what its views are shown."""
 
     gateway: Gateway
     url: str
     session: ClientSession
-    exchanges: list[Exchange] = field(default_factory=list)
+    seen: list[Exchange]
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """Those that are closed."""
+        self.gateway.recorder.show_all()
+        return self.seen
 
     async def exchange(self, count: int = 1) -> Exchange:
         """The exchange number `count`, once it is closed."""

@@ -189,6 +189,7 @@ def _as_told(error: Exception) -> Exception:
 
 
 def _usage(exchange: Exchange) -> UsageFrame:
+    exchange.learn()
     calls = [
         CallUsage(
             step=call.step or "",

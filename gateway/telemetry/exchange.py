@@ -5,7 +5,7 @@ start is `started_at`, so that a view gets any absolute time as `started_at + (i
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -169,7 +169,14 @@ class UpstreamCall:
     first_byte: int | None = None  # first body byte in
     ended: int | None = None
     facts: Facts = field(default_factory=Facts)
+    unread: Callable[[], Facts] | None = None  # reads the facts off the bodies, which it holds on to
     template: TemplateUse | None = None
+
+    def learn(self) -> None:
+        """Read the facts, if nobody has yet."""
+        unread, self.unread = self.unread, None
+        if unread is not None:
+            self.facts = unread()
 
     def failed(self, error: GatewayError) -> None:
         """Note how this call ended, unless it had ended already."""
@@ -227,6 +234,11 @@ class Exchange:
             self.error = error.code
             self.fault = error.fault
             self.outcome = outcome_of(error)
+
+    def learn(self) -> None:
+        """Read what the calls' bodies tell. To be called before their `facts` are looked at."""
+        for call in self.calls:
+            call.learn()
 
     def client_left(self) -> None:
         """The client went away before the response was complete."""

@@ -113,6 +113,10 @@ class Metrics:
 
         self._readers.append(refresh)
 
+    def before_reading(self, settle: Callable[[], None]) -> None:
+        """Call `settle` whenever somebody asks, so that what has just happened is counted."""
+        self._readers.append(settle)
+
     async def refresh(self) -> None:
         """Read what is not counted as it happens. To be awaited before `figures`."""
         for reader in self._readers:

@@ -1,5 +1,8 @@
 """Opens and closes exchanges, and shows each finished one to every view.
 
+Finished exchanges are shown some at a time, a view after the other: each view's code and data are then at hand, which
+halves what it costs, and none of it is done while a client waits.
+
 A view's failure is counted and told once; it reaches neither the client nor the other views.
 """
 
@@ -7,12 +10,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 from gateway.errors import Drained, GatewayError
 from gateway.telemetry.exchange import Exchange
 
 View = Callable[[Exchange], None]
+
+MOST_AT_ONCE: Final = 16  # which takes about a millisecond
+LATEST: Final = 0.005  # seconds after an exchange has ended
 
 logger = logging.getLogger("gateway")
 
@@ -25,15 +32,29 @@ class Live(Protocol):
 
 
 class Recorder:
-    """Knows every exchange that is open now, with the task that serves it."""
+    """Knows every exchange that is open now, with the task that serves it.
+
+    An async context manager, after which nothing is left to be shown.
+    """
 
     def __init__(self, views: Sequence[View], live: Live) -> None:
-        self._views = tuple(views)
+        # What the calls' bodies tell is read first, so that all views know it.
+        self._views: tuple[View, ...] = (Exchange.learn, *views)
         self._live = live
+        self._finished: list[Exchange] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._empty: asyncio.Event | None = None
         self.view_failures = 0
         self._told: set[View] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.show_all()
 
     @property
     def open_exchanges(self) -> int:
@@ -53,9 +74,23 @@ class Recorder:
         self.show(exchange)
 
     def show(self, exchange: Exchange) -> None:
-        """Show a finished exchange to every view; one that was never open, too."""
+        """Show a finished exchange to every view, soon; one that was never open, too."""
+        finished = self._finished
+        finished.append(exchange)
+        if len(finished) >= MOST_AT_ONCE:
+            self.show_all()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LATEST, self.show_all)
+
+    def show_all(self) -> None:
+        """Show what has not been shown yet, now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        finished, self._finished = self._finished, []
         for view in self._views:
-            self._show(view, exchange)
+            for exchange in finished:
+                self._show(view, exchange)
 
     async def all_closed(self, seconds: float) -> bool:
         """Wait until no exchange is open, at most so long; whether none is."""

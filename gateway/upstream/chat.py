@@ -133,6 +133,7 @@ class Chat:
         call = self._call(model, request, step or role, prompt)
         async with self._answered(model, request, call) as response:
             text = _read_by(model.provider.dialect.text, await response.read(self._answer_limit), call)
+        call.learn()
         facts = call.facts
         finish = facts.finish_reasons[0] if facts.finish_reasons else None
         return Answer(text, facts.response_model or model.name, finish, facts.usage)

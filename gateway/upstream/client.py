@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol
@@ -222,22 +223,22 @@ class OpenCall:
         await self._learn()
 
     async def _learn(self) -> None:
-        """What the bodies tell, read when the client has everything already."""
+        """Leave what the bodies tell to be read when the client has everything; long ones at once, in a thread."""
         call, body, response = self._call, self._request.body, self._response
         sent = body if isinstance(body, bytes) else b""
         head, tail, whole = (b"", b"", True) if response is None else response.ends()
-        facts, content = self._provider.dialect.facts, self._capture.content
+        read = partial(
+            self._provider.dialect.facts, call.path, sent, head, tail, content=self._capture.content, whole=whole
+        )
         if len(sent) + len(head) + len(tail) <= PARSED_ON_THE_LOOP:
-            call.facts = facts(call.path, sent, head, tail, content=content, whole=whole)
-        else:
-            reading = asyncio.ensure_future(
-                asyncio.to_thread(facts, call.path, sent, head, tail, content=content, whole=whole)
-            )
-            try:
-                call.facts = await asyncio.shield(reading)
-            except asyncio.CancelledError:  # a client that leaves now has been served, and is accounted for
-                call.facts = await reading
-                raise
+            call.unread = read
+            return
+        reading = asyncio.ensure_future(asyncio.to_thread(read))
+        try:
+            call.facts = await asyncio.shield(reading)
+        except asyncio.CancelledError:  # a client that leaves now has been served, and is accounted for
+            call.facts = await reading
+            raise
 
 
 class UpstreamResponse:

@@ -126,6 +126,7 @@ def _most(parameters: Mapping[str, Any], names: tuple[str, ...], otherwise: floa
 
 def spent(asked: Asked, call: UpstreamCall, prices: Prices) -> Tokens:
     """What `call` took, now that it has ended."""
+    call.learn()
     usage = call.facts.usage or _NO_USAGE
     unbilled = call.connected is None or (call.status or 0) >= 400
     if not asked.known or (unbilled and call.facts.usage is None):

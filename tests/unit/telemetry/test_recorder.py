@@ -6,10 +6,10 @@ import logging
 import pytest
 
 from gateway.errors import Drained
-from gateway.telemetry.exchange import Exchange, Outcome
+from gateway.telemetry.exchange import Exchange, Facts, Outcome
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.recorder import Recorder
-from tests.made_exchanges import exchange
+from gateway.telemetry.recorder import LATEST, MOST_AT_ONCE, Recorder
+from tests.made_exchanges import call, exchange
 
 
 async def test_a_view_that_fails_is_counted_told_once_and_hides_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -24,9 +24,47 @@ async def test_a_view_that_fails_is_counted_told_once_and_hides_nothing(caplog: 
             made = exchange()
             recorder.opened(made)
             recorder.closed(made)
+        recorder.show_all()
     assert len(seen) == 3
     assert recorder.view_failures == 3
     assert len(caplog.records) == 1
+
+
+async def test_what_has_ended_is_shown_soon_and_no_later_than_the_end() -> None:
+    seen: list[Exchange] = []
+    async with Recorder([seen.append], Metrics({})) as recorder:
+        made = exchange()
+        recorder.show(made)
+        assert seen == []
+        async with asyncio.timeout(5):
+            while not seen:
+                await asyncio.sleep(LATEST)
+        recorder.show(made)
+    assert seen == [made, made]
+
+
+async def test_many_are_shown_before_there_are_too_many() -> None:
+    shown: list[str] = []
+    recorder = Recorder([lambda _: shown.append("first"), lambda _: shown.append("second")], Metrics({}))
+    for _ in range(MOST_AT_ONCE):
+        recorder.show(exchange())
+    assert shown == ["first"] * MOST_AT_ONCE + ["second"] * MOST_AT_ONCE
+
+
+async def test_the_facts_are_read_once_and_before_any_view_looks() -> None:
+    reads: list[Facts] = []
+
+    def read() -> Facts:
+        reads.append(Facts(request_model="m"))
+        return reads[0]
+
+    made = exchange(call())
+    made.calls[0].unread = read
+    seen: list[str | None] = []
+    async with Recorder([lambda each: seen.append(each.calls[0].facts.request_model)], Metrics({})) as recorder:
+        recorder.show(made)
+    made.learn()
+    assert (seen, len(reads)) == (["m"], 1)
 
 
 async def test_all_closed_waits_for_what_is_open() -> None:

@@ -170,6 +170,7 @@ async def test_every_call_is_on_the_record_below_the_workflow_with_its_step_and_
     assert first.template is not None and second.template is None
     assert (first.template.name, first.template.version) == ("test.greeting", "3")
     assert first.template.variables == {"name": "Ada"}
+    mock.exchange.learn()
     assert [call.facts.streamed for call in mock.exchange.calls] == [False, True]
     for call in mock.exchange.calls:
         assert call.facts.usage is not None and call.facts.usage.output_tokens
