@@ -60,6 +60,7 @@ class Served:
             app.router.add_route("*", path, handler)
         app.router.add_route("*", "/echo", self.echo)
         app.router.add_route("*", "/ignore", self.ignore)
+        app.router.add_route("*", "/swallow", self.swallow)
         app.router.add_route("*", "/stream", self.stream)
         app.router.add_route("*", "/hang", self.hang)
         app.router.add_route("*", "/sip", self.sip)
@@ -83,6 +84,11 @@ class Served:
     async def ignore(self, request: web.Request) -> web.Response:
         self.handled.append(request.raw_path)
         return web.Response(text="ignored")
+
+    async def swallow(self, request: web.Request) -> web.Response:
+        self.handled.append(request.raw_path)
+        await request.content.read()
+        return web.Response(text="swallowed")
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

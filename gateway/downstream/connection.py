@@ -6,8 +6,8 @@ would add to the next head; an upgrade, after which it loses bytes; HTTP/1.0) is
 Rule 2: a malformed request leaves one line, through `on_malformed`, and one small answer. Neither quotes the client.
 Rule 3: nothing is awaited from a client without a bound; `watch.py` looks after that.
 
-This file and `runner.py`, `relayed.py`, `watch.py` lean on names that aiohttp does not promise; `test_connection.py`
-lists them.
+This file and `dispatch.py`, `runner.py`, `relayed.py`, `watch.py` lean on names that aiohttp does not promise;
+`test_connection.py` lists them.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.hdrs import EXPECT
-from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
 from gateway.downstream.refusal import Malformed
@@ -281,25 +281,89 @@ class GuardedConnection(RequestHandler):
 
     # What is answered
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send what is left of the response, and hear the client out if it is still talking."""
-        request._finish()
+    async def start(self) -> None:
+        """Answer one request after the other, all in the connection's own task.
+
+        aiohttp makes a task for each of them; that costs two turns of the event loop. What a handler leaves in the
+        task's context is still there for the next request, so whoever reads it sets it first.
+        """
+        while not self._force_close:
+            if not self._messages:
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            message, payload = self._messages.popleft()
+            if self._parser is not None:
+                self._parser.message_consumed()
+            if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                self._resume_reading_if_drained()
+            if not await self._goes_on_after(message, payload):
+                break
+            self._next_keepalive_close_time = close_time = self._loop.time() + self._keepalive_timeout
+            if self._keepalive_handle is None:
+                self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _goes_on_after(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> bool:
+        """Answer a request; whether the connection may bring another one."""
+        make, handler, task = self._request_factory, self._request_handler, self._task_handler
+        if make is None or handler is None or task is None:  # the connection is lost
+            return False
+        if isinstance(message, _ErrInfo):
+            handler, message = self._make_error_handler(message), ERROR
+        request = make(message, payload, self, StreamWriter(self, self._loop), task)
+        self._current_request, self._request_in_progress = request, True
         try:
-            await resp.prepare(request)
-            await resp.write_eof()
+            response = await self._response(request, handler)
+            if not getattr(response, "_eof_sent", False):  # a handler may return nothing at all
+                response = await self._finished(request, response)
+            if self._deaf or not payload.is_eof():
+                if self._messages and response.keep_alive:
+                    return True
+                await self._linger()
+                return False
+            return bool(response.keep_alive) and not self._close
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except ConnectionError:  # the client has left
+            return False
+        finally:
+            request._task = None  # type: ignore[assignment]  # or the two would hold each other
+            self._current_request, self._request_in_progress = None, False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+
+    async def _response(
+        self, request: web.BaseRequest, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """What the application answers, or we for it. Raises ConnectionError if the client has left."""
+        try:
+            return await handler(request)
+        except web.HTTPException as answer:
+            return answer
         except ConnectionError:
-            return resp, True
-        except Exception as exc:
-            resp = self.handle_error(request, 500, exc)
-            await resp.prepare(request)
-            await resp.write_eof()
-        unread = self._deaf or not request._payload.is_eof()
-        if not unread or (self._messages and resp.keep_alive):
-            return resp, False
-        await self._linger()
-        return resp, True
+            raise
+        except Exception as error:
+            return self.handle_error(request, 500, error)
+
+    async def _finished(self, request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+        """The response that was sent, once all of it is."""
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            raise
+        except Exception as error:
+            response = self.handle_error(request, 500, error)
+            await response.prepare(request)
+            await response.write_eof()
+        return response
 
     async def _linger(self) -> None:
         """Let the client take its answer: to close on bytes that were never read would reset the connection.

@@ -7,13 +7,14 @@ import asyncio
 import select
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_server import Server
 
 from gateway.downstream import request_head
 from gateway.downstream.connection import ConnectionBounds, GuardedConnection, GuardedRequest
+from gateway.downstream.dispatch import Dispatch
 from gateway.downstream.refusal import Malformed, RefusalBody, openai_shape, refusal
 from gateway.downstream.watch import Watch
 from gateway.errors import GatewayError, InternalFault
@@ -133,7 +134,7 @@ class GuardedRunner(web.AppRunner):
     async def _make_server(self) -> Server:
         plain = await super()._make_server()
         return self._guarded(
-            plain.request_handler,
+            cast(Any, Dispatch(self.app).handle),
             request_factory=partial(self.app._make_request, _cls=GuardedRequest),
             handler_cancellation=plain.handler_cancellation,
             loop=asyncio.get_running_loop(),

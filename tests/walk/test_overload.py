@@ -56,6 +56,9 @@ async def streams(
             responses.append(await stack.enter_async_context(response))
         yield gate, responses
         gate.open()
+    async with asyncio.timeout(5):
+        while gateway.gateway.recorder.open_exchanges:  # the clients have left, which has to be noticed
+            await asyncio.sleep(0.005)
 
 
 async def assert_overloaded(response: ClientResponse) -> None:

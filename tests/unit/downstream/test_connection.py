@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import helpers, http_writer, streams, web, web_protocol, web_server
 from aiohttp.http import HttpRequestParser, RawRequestMessage, StreamWriter
+from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 
 from gateway.downstream.connection import ConnectionBounds, GuardedConnection
 from gateway.downstream.refusal import Malformed
@@ -24,17 +25,21 @@ CALLED_OR_OVERRIDDEN = [
     (HANDLER, "connection_lost", "(self, exc)"),
     (HANDLER, "connection_made", "(self, transport)"),
     (HANDLER, "data_received", "(self, data)"),
-    (HANDLER, "finish_response", "(self, request, resp, start_time)"),
+    (HANDLER, "force_close", "(self)"),
     (HANDLER, "handle_error", "(self, request, status=500, exc=None, message=None)"),
     (HANDLER, "_pause_reading_for_buffer", "(self)"),
     (HANDLER, "_pause_transport_reading", "(self)"),
+    (HANDLER, "_process_keepalive", "(self)"),
     (HANDLER, "_resume_reading_for_buffer", "(self)"),
+    (HANDLER, "_resume_reading_if_drained", "(self)"),
     (HANDLER, "_resume_transport_reading", "(self)"),
+    (HANDLER, "start", "(self)"),
     (web_protocol._ErrInfo, "__init__", "(self, status, exc, message)"),
     (READER, "_wait", "(self, func_name)"),
     (READER, "is_eof", "(self)"),
     (READER, "set_exception", "(self, exc, exc_cause=...)"),
-    (web.BaseRequest, "_finish", "(self)"),
+    (UrlMappingMatchInfo, "__init__", "(self, match_dict, route)"),
+    (UrlMappingMatchInfo, "add_app", "(self, app)"),
     (web.Application, "_make_request", "(self, message, payload, protocol, writer, task, _cls=...)"),
     (web.AppRunner, "_make_server", "(self)"),
     (web_server.Server, "__call__", "(self)"),
@@ -52,7 +57,9 @@ CALLED_OR_OVERRIDDEN = [
 HELD = [
     (HANDLER, "_buffer_paused _close _current_request _force_close _loop _max_msg_queue_size _messages"),
     (HANDLER, "_msg_queue_resume_size _parser _read_bufsize _reading_paused _request_count _waiter peername transport"),
-    (HANDLER, "_lingering_time _keepalive_timeout"),
+    (HANDLER, "_handler_waiter _keepalive_handle _keepalive_timeout _lingering_time _next_keepalive_close_time"),
+    (HANDLER, "_request_factory _request_handler _request_in_progress _task_handler"),
+    (UrlMappingMatchInfo, "_apps _current_app _frozen"),
     (READER, "_protocol _waiter total_bytes"),
     (RawRequestMessage, "_replace chunked headers method path raw_headers should_close upgrade version"),
     (HttpRequestParser, "feed_data message_consumed"),
@@ -62,7 +69,7 @@ HELD = [
 ]
 
 SET_BY_INIT = [
-    (web.BaseRequest, "_message _payload _protocol"),
+    (web.BaseRequest, "_message _payload _protocol _task"),
     (web.StreamResponse, "_headers _reason _status"),
     (StreamWriter, "_headers_buf _headers_written"),
     (web_server.Server, "_kwargs _loop"),
@@ -73,7 +80,7 @@ def moved(owner: Any, what: str) -> str:
     name = getattr(owner, "__qualname__", owner.__name__)
     return (
         f"aiohttp {aiohttp.__version__}: {name}.{what} is not what it was in aiohttp 3.14; "
-        "gateway/downstream/{connection,watch,runner,relayed}.py lean on it: read it anew before raising the pin"
+        "gateway/downstream/{connection,dispatch,relayed,runner,watch}.py lean on it: read it anew before raising it"
     )
 
 

@@ -1,0 +1,58 @@
+"""Who answers a request: what aiohttp's router finds and its middlewares wrap, remembered for the next one.
+
+The router walks a path's segments upwards, once for each application on the way, and comes to the same end for the same
+path. What it finds for a path is kept, with the chain of middlewares before the handler; what nothing answers is not.
+
+This file leans on names that aiohttp does not promise; `test_connection.py` lists them.
+"""
+
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from aiohttp.web_urldispatcher import AbstractRoute, SystemRoute, UrlMappingMatchInfo
+
+MOST: Final = 1024
+"""Paths that are remembered: for a pass-through, any path leads somewhere."""
+LONGEST: Final = 256
+
+
+class _Found(NamedTuple):
+    """Where a path leads."""
+
+    handler: Handler
+    variables: dict[str, str]
+    route: AbstractRoute
+    apps: list[web.Application]
+
+
+class Dispatch:
+    """Takes requests to the handlers of an application and those below it."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._app = app
+        self._known: dict[tuple[str, str], _Found] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """The response to `request`. Raises what its handler raises."""
+        message = request._message
+        path = message.path.partition("?")[0]
+        found = self._known.get((message.method, path)) or await self._find(request, path)
+        match = request._match_info = UrlMappingMatchInfo(found.variables, found.route)
+        match._apps, match._current_app, match._frozen = found.apps, found.apps[-1], True
+        return await found.handler(request)
+
+    async def _find(self, request: web.Request, path: str) -> _Found:
+        match: Any = await self._app.router.resolve(request)
+        match.add_app(self._app)
+        handler = match.handler
+        for app in reversed(match.apps):
+            for middleware in reversed(app.middlewares):
+                handler = partial(middleware, handler=handler)
+        found = _Found(handler, dict(match), match.route, [*match.apps])
+        if not isinstance(match.route, SystemRoute) and len(path) <= LONGEST:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[request.method, path] = found
+        return found
