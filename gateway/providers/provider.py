@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct
 from yarl import URL
 
 from gateway.errors import GatewayError
@@ -12,8 +13,7 @@ from gateway.settings.upstream import Policy
 from gateway.telemetry.exchange import Facts
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct, frozen=True, eq=False):
     """A request as it goes to a provider: `target` is path and query below the base URL, verbatim.
 
     Bytes that are no UTF-8 stand in `target` as surrogate escapes. A streamed body has `length` bytes, None if unknown.

@@ -2,13 +2,16 @@
 
 Log line, metrics and spans are views of the finished record. All instants are `time.monotonic_ns()`; the wall-clock
 start is `started_at`, so that a view gets any absolute time as `started_at + (instant - started)`.
+
+Records are Structs, which are made several times as quickly as dataclasses with as many fields.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 from gateway.errors import (
     Drained,
@@ -59,8 +62,7 @@ _BY_FAULT = {
 }
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(Struct):
     """Tokens as billed. `input_tokens` includes cached ones; None means the upstream did not say."""
 
     input_tokens: int | None = None
@@ -71,8 +73,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct):
     """One chat message as a view shows it: plain text, and the tool calls in it."""
 
     role: str
@@ -82,8 +83,7 @@ class Message:
     tool_calls: list["ToolCall"] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class ToolCall:
+class ToolCall(Struct):
     """A function the model asks for; `arguments` is a JSON string."""
 
     id: str
@@ -91,8 +91,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(slots=True)
-class Content:
+class Content(Struct):
     """What was said, read from the bodies only where content capture is on."""
 
     input_messages: list[Message] = field(default_factory=list)
@@ -103,8 +102,7 @@ class Content:
     embedding_texts: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(Struct):
     """What a dialect tells about one call, after its last byte. `operation` is a `gen_ai.operation.name`, or ""."""
 
     operation: str = ""
@@ -118,8 +116,7 @@ class Facts:
     content: Content | None = None
 
 
-@dataclass(slots=True)
-class TraceIds:
+class TraceIds(Struct):
     """W3C trace context of an exchange: ours, or taken over from the client's `traceparent`."""
 
     trace_id: str  # 32 hex digits
@@ -130,8 +127,7 @@ class TraceIds:
     tracestate: str | None = None
 
 
-@dataclass(slots=True)
-class TemplateUse:
+class TemplateUse(Struct):
     """The prompt template a call was made from."""
 
     template: str
@@ -140,8 +136,7 @@ class TemplateUse:
     name: str = ""
 
 
-@dataclass(slots=True, eq=False)
-class UpstreamCall:
+class UpstreamCall(Struct, eq=False):
     """One request to one upstream, from the decision to send it until its last byte."""
 
     provider: str
@@ -185,8 +180,7 @@ class UpstreamCall:
             self.outcome = outcome_of(error)
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(Struct, eq=False):
     """One client request and everything the gateway did about it."""
 
     id: str

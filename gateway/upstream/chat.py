@@ -7,12 +7,13 @@ end is held by `async with`, so that a workflow which is stopped stops its calls
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 
 from aiohttp import ClientSession
+from msgspec.structs import replace
 
 from gateway.errors import InvalidRequest, UpstreamError, UpstreamRejected
 from gateway.providers.provider import Prompt, Provider, UpstreamRequest

@@ -14,11 +14,13 @@ for in Retry-After. Where that is too long, or the client will have given up by 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import uniform
 from time import monotonic_ns
 from typing import Protocol
 
+from msgspec import Struct
+from msgspec.structs import replace
 from multidict import MultiMapping
 
 from gateway.errors import CircuitOpen, DeadlineExceeded, GatewayError, Overloaded, UpstreamError, UpstreamTimeout
@@ -56,8 +58,7 @@ class Plan:
     deadline: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True, eq=False):
     """The answer that is passed on, and what it took: `attempts` calls, 0 where no plan was made.
 
     `useless` says that another try is, because the gateway has tried all that there is.

@@ -42,7 +42,7 @@ async def test_a_second_use_is_answered_204_and_bills_nothing(gateway: Running, 
 
 
 async def test_an_expired_ticket_bills_nothing(start: Start, upstream: ScriptedUpstream) -> None:
-    gateway = await start(GATEWAY_TICKET_SECONDS="0.001")
+    gateway = await start(GATEWAY_TICKET_SECONDS="0.00001")
     url = await bought(gateway)
     async with aiohttp.ClientSession(gateway.url) as browser, browser.get(url) as response:
         assert response.status == 204
