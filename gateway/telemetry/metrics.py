@@ -78,11 +78,10 @@ class Metrics:
     def exchange_closed(self, exchange: Exchange) -> None:
         self._active.get(exchange.method, self._active_other).value -= 1
 
-    def call_opened(self, provider: str) -> None:
-        self._in_flight(provider).value += 1
-
-    def call_closed(self, provider: str) -> None:
-        self._in_flight(provider).value -= 1
+    def calls_in_flight(self, provider: str) -> Count:
+        """The number of calls to `provider` that are open, for whoever opens and closes them."""
+        found = self._calls_open.get(provider)
+        return self._families.count(table.UPSTREAM_IN_FLIGHT, OTHER) if found is None else found
 
     def counter(self, metric: Metric, *labels: str) -> Count:
         """The count that others keep and `add` to; label values from closed sets only. Of gauges too."""
@@ -131,10 +130,6 @@ class Metrics:
     def figures(self) -> Iterator[Figures]:
         """Each metric as it is at the moment it is yielded."""
         return self._families.figures()
-
-    def _in_flight(self, provider: str) -> Count:
-        found = self._calls_open.get(provider)
-        return self._families.count(table.UPSTREAM_IN_FLIGHT, OTHER) if found is None else found
 
     def _refresh(self, reader: Callable[[], None]) -> None:
         try:

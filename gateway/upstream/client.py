@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol
@@ -16,14 +15,14 @@ from typing import Protocol
 from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.providers.reading.ends import is_array
-from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
+from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
 from gateway.telemetry.trace_context import outgoing
 from gateway.upstream.circuit import Door
 from gateway.upstream.content_coding import MOST_BYTES, readable
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.tap import HEAD, TAIL, Tap
-from gateway.upstream.transport import Incoming, Outgoing, Sink, Transport, TransportFactory
+from gateway.upstream.transport import Incoming, Outgoing, Sink, Transport, TransportFactory, field_lines
 from gateway.wire import headers, sse
 
 PSEUDONYM = b"llm-gateway"
@@ -41,11 +40,16 @@ class Capture:
     limit: int = 1 << 20
 
 
+class Number(Protocol):
+    """A figure that is kept by adding to it."""
+
+    value: int | float
+
+
 class Live(Protocol):
     """Whoever counts the calls that are open now."""
 
-    def call_opened(self, provider: str) -> None: ...
-    def call_closed(self, provider: str) -> None: ...
+    def calls_in_flight(self, provider: str) -> Number: ...
 
 
 class UpstreamClient:
@@ -90,10 +94,7 @@ class UpstreamClient:
 
         Overloaded or CircuitOpen if it is not to be called now; then there is no call to record.
         """
-        name = provider.name
-        return OpenCall(
-            exchange, provider, request, call, self._lines[name], self.doors[name], self._live, self._capture
-        )
+        return OpenCall(exchange, provider, request, call, self._lines[provider.name], self._capture)
 
     def _line(self, provider: Provider) -> "Line":
         base = provider.base_url
@@ -109,6 +110,9 @@ class UpstreamClient:
             transport=self._factory(base, provider.timeouts, self._pool_size),
             base=base.raw_path.rstrip("/").encode("ascii"),
             host=base.raw_authority.encode("ascii") if base.explicit_port else (base.raw_host or "").encode("ascii"),
+            door=self.doors[provider.name],
+            in_flight=self._live.calls_in_flight(provider.name),
+            dialect=provider.dialect.name,
             server=base.host or "",
             port=base.port or 0,
             credential=secret,
@@ -123,6 +127,9 @@ class Line:
     transport: Transport
     base: bytes
     host: bytes
+    door: Door
+    in_flight: Number
+    dialect: str
     server: str
     port: int
     credential: tuple[bytes, bytes] | None
@@ -139,7 +146,7 @@ class Line:
             trace=outgoing(exchange.trace, call.span_id),
         )
         target = self.base + request.target.encode("utf-8", "surrogateescape")
-        return Outgoing(request.method, target, fields, request.body, request.length)
+        return Outgoing(request.method, target, field_lines(fields), request.body, request.length)
 
 
 class OpenCall:
@@ -151,10 +158,8 @@ class OpenCall:
     __slots__ = (
         "_call",
         "_capture",
-        "_door",
         "_exchange",
         "_line",
-        "_live",
         "_passage",
         "_provider",
         "_request",
@@ -169,8 +174,6 @@ class OpenCall:
         request: UpstreamRequest,
         call: UpstreamCall,
         line: Line,
-        door: Door,
-        live: Live,
         capture: Capture,
     ) -> None:
         self._exchange = exchange
@@ -178,17 +181,15 @@ class OpenCall:
         self._request = request
         self._call = call
         self._line = line
-        self._door = door
-        self._live = live
         self._capture = capture
         self._response: UpstreamResponse | None = None
 
     async def __aenter__(self) -> "UpstreamResponse":
-        exchange, provider, call, line = self._exchange, self._provider, self._call, self._line
-        self._passage = passage = self._door.enter()
-        call.dialect, call.server, call.port = provider.dialect.name, line.server, line.port
+        exchange, call, line = self._exchange, self._call, self._line
+        passage = self._passage = line.door.enter()
+        call.dialect, call.server, call.port = line.dialect, line.server, line.port
         exchange.calls.append(call)
-        self._live.call_opened(provider.name)
+        line.in_flight.value += 1
         try:
             self._sending = line.transport.send(line.outgoing(exchange, self._request, call), call)
             incoming = await self._sending.__aenter__()
@@ -198,7 +199,7 @@ class OpenCall:
         passage.answered(incoming.status)
         capture = self._capture
         tap = Tap(HEAD, capture.limit if capture.content else TAIL)
-        self._response = UpstreamResponse(incoming, provider, call, tap)
+        self._response = UpstreamResponse(incoming, self._provider, call, tap)
         return self._response
 
     async def __aexit__(
@@ -216,29 +217,34 @@ class OpenCall:
             call.failed(error)
         self._passage.leave()
         call.ended = monotonic_ns()
-        self._live.call_closed(self._provider.name)
+        self._line.in_flight.value -= 1
         if call.error is None and (response is None or not response.complete):
             drained = self._exchange.outcome is Outcome.DRAINED
             call.outcome = Outcome.DRAINED if drained else Outcome.CLIENT_GONE
-        await self._learn()
+        body = self._request.body
+        long = len(body) if isinstance(body, bytes) else 0
+        if response is not None:
+            long += response.kept
+        if long <= PARSED_ON_THE_LOOP:
+            call.unread = self._facts  # read when the client has everything
+        else:
+            await self._learn()
 
     async def _learn(self) -> None:
-        """Leave what the bodies tell to be read when the client has everything; long ones at once, in a thread."""
-        call, body, response = self._call, self._request.body, self._response
-        sent = body if isinstance(body, bytes) else b""
-        head, tail, whole = (b"", b"", True) if response is None else response.ends()
-        read = partial(
-            self._provider.dialect.facts, call.path, sent, head, tail, content=self._capture.content, whole=whole
-        )
-        if len(sent) + len(head) + len(tail) <= PARSED_ON_THE_LOOP:
-            call.unread = read
-            return
-        reading = asyncio.ensure_future(asyncio.to_thread(read))
+        """Read what the bodies tell in a thread, since they are long."""
+        call, reading = self._call, asyncio.ensure_future(asyncio.to_thread(self._facts))
         try:
             call.facts = await asyncio.shield(reading)
         except asyncio.CancelledError:  # a client that leaves now has been served, and is accounted for
             call.facts = await reading
             raise
+
+    def _facts(self) -> Facts:
+        body, response = self._request.body, self._response
+        sent = body if isinstance(body, bytes) else b""
+        head, tail, whole = (b"", b"", True) if response is None else response.ends()
+        facts = self._provider.dialect.facts
+        return facts(self._call.path, sent, head, tail, content=self._capture.content, whole=whole)
 
 
 class UpstreamResponse:
@@ -268,6 +274,11 @@ class UpstreamResponse:
         return by_name.get(name, b"").lower()
 
     @property
+    def kept(self) -> int:
+        """The bytes of the body that are kept for the record."""
+        return self._tap.kept
+
+    @property
     def ready(self) -> bool:
         """Whether some of the body, or its end, is here already."""
         return self._incoming.ready
@@ -292,6 +303,24 @@ class UpstreamResponse:
             call.failed(error)
             raise
         self.complete = True
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here; it is given once. None: it is to be read. Raises like `chunks`."""
+        body = self._incoming.whole()
+        if body is None:
+            return None
+        call = self._call
+        if body:
+            call.first_byte = monotonic_ns()
+            call.chunks, call.bytes_received = 1, len(body)
+            self._tap.hear(body)
+        try:
+            self._must_have_ended()
+        except GatewayError as error:
+            call.failed(error)
+            raise
+        self.complete = True
+        return body
 
     async def hand_over(self, sink: Sink) -> None:
         """The body exactly as received, to `sink` in the moment it arrives. Raises like `chunks`."""

@@ -27,7 +27,7 @@ from aiohttp.connector import Connection
 from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
 from gateway.errors import (
@@ -49,38 +49,81 @@ _BROKEN = (aiohttp.ClientError, HttpProcessingError, ConnectionError, asyncio.In
 
 
 class DirectTransport:
-    """Connections to one provider. Make it, use it and close it within one running loop."""
+    """Connections to one provider. Make it, use it and close it within one running loop.
+
+    A connection that can be used again rests here, the last one to come on top, and stays the connector's own: that
+    opens connections, and holds their number to the limit.
+    """
 
     def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int) -> None:
         loop = asyncio.get_running_loop()
-        self._timeouts = timeouts
+        self._loop = loop
         self._connector = TCPConnector(limit=pool_size, keepalive_timeout=IDLE_IN_POOL, ttl_dns_cache=DNS_TTL)
         self._connector._factory = cast(Any, partial(UpstreamProtocol, loop))
         self._destination = ClientRequest("GET", origin.origin(), loop=loop)
         self._connecting = ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect)
-        self._watch = Watch(loop, timeouts)
+        self._resting: list[tuple[float, Connection]] = []  # and since when
+        self._timer: asyncio.TimerHandle | None = None
+        self.watch = Watch(loop, timeouts)
 
     def send(self, request: Outgoing, call: UpstreamCall) -> "DirectExchange":
         return DirectExchange(self, request, call)
 
     async def close(self) -> None:
-        self._watch.close()
+        self.watch.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for _, connection in self._resting:
+            connection.close()
+        self._resting.clear()
         await self._connector.close()
 
     @property
     def in_use(self) -> int:
         """Connections that carry a request now."""
-        return len(self._connector._acquired)
+        return len(self._connector._acquired) - len(self._resting)
 
     @property
     def idle(self) -> int:
         """Connections that wait in the pool."""
-        return sum(map(len, self._connector._conns.values()))
+        return len(self._resting) + sum(map(len, self._connector._conns.values()))
 
     @property
     def waiting(self) -> int:
         """Calls that wait for a connection."""
         return sum(map(len, self._connector._waiters.values()))
+
+    def rested(self, call: UpstreamCall) -> Connection | None:
+        """A connection that was used before, and has had nothing to say since; None if there is none."""
+        resting = self._resting
+        while resting:
+            _, connection = resting.pop()
+            if not cast(UpstreamProtocol, connection._protocol).has_spoken():
+                call.reused_connection, call.connected = True, monotonic_ns()
+                return connection
+            connection.close()
+        return None
+
+    def rest(self, connection: Connection) -> None:
+        """Keep a connection for the next request, unless somebody waits for one."""
+        if self._connector._waiters:
+            connection.release()
+            return
+        self._resting.append((self._loop.time(), connection))
+        if self._timer is None:
+            self._timer = self._loop.call_later(IDLE_IN_POOL, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close those that have rested for too long. The oldest stand first."""
+        until, kept = self._loop.time() - IDLE_IN_POOL, 0
+        for since, connection in self._resting:
+            if since > until:
+                break
+            connection.close()
+            kept += 1
+        del self._resting[:kept]
+        again = self._resting[0][0] - until if self._resting else 0.0
+        self._timer = self._loop.call_later(again, self._sweep) if self._resting else None
 
     async def connection(self, call: UpstreamCall) -> Connection:
         """A connection nobody else uses and that has nothing to say. Raises UpstreamUnreachable, UpstreamTimeout."""
@@ -129,30 +172,53 @@ class DirectExchange:
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
 
     async def __aenter__(self) -> Incoming:
-        self._connection = await self._transport.connection(self._call)
-        protocol = self._connection.protocol
-        assert isinstance(protocol, UpstreamProtocol)
-        self._protocol = protocol
+        transport, call = self._transport, self._call
+        connection = self._connection = transport.rested(call) or await transport.connection(call)
+        protocol = self._protocol = cast(UpstreamProtocol, connection._protocol)
         protocol.expect(self._request.method)
-        self._transport._watch.add(protocol)
+        transport.watch.add(protocol)
         try:
             self._write()
-            await self._receive_head()
+            message, self._payload = await (protocol.read() if self._upload is None else self._next_head())
+            if message.code < 200:
+                message = await self._final_head(message)
+            self._accept(message)
         except BaseException as error:
             await self._leave(clean=False)
             if isinstance(error, GatewayError) or not isinstance(error, Exception):
                 raise
             raise self._broken(error, UpstreamError(f"{self._call.provider} broke off before it answered.")) from error
+        call.head = monotonic_ns()
+        protocol.await_body(self._payload)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._leave(clean=self._payload.is_eof() and self._payload.exception() is None)
+        clean = self._has_ended()
+        if clean and self._upload is None:
+            self._transport.watch.discard(self._protocol)
+            self._rest()
+        else:
+            await self._leave(clean=clean)
 
     @property
     def ready(self) -> bool:
         return self._payload.is_eof() or bool(self._payload._buffer)
+
+    def whole(self) -> bytes | None:
+        """The body, if it is here to its end; it is given once."""
+        if not self._has_ended():
+            return None
+        if self._payload is EMPTY_PAYLOAD:
+            return b""
+        pieces = self._payload._buffer
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return body
+
+    def _has_ended(self) -> bool:
+        return self._payload.is_eof() and self._payload.exception() is None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes; each read waits until the last chunk was taken."""
@@ -189,29 +255,27 @@ class DirectExchange:
         return otherwise if isinstance(error, _BROKEN) else UpstreamError()
 
     def _write(self) -> None:
-        request = self._request
-        lines = [b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.target)]
-        lines += [b"%b: %b\r\n" % field for field in request.fields]
+        request, protocol = self._request, self._protocol
         body = request.body
         if isinstance(body, bytes):
-            lines.append(b"content-length: %d\r\n\r\n" % len(body))
-            lines.append(body)
+            framing = b"content-length: %d\r\n" % len(body)
             self._call.bytes_sent = len(body)
         elif body is None:
             # A method that usually carries content says that there is none (RFC 9110, section 8.6).
-            lines.append(b"content-length: 0\r\n\r\n" if request.method in ("POST", "PUT", "PATCH") else b"\r\n")
+            framing = b"content-length: 0\r\n" if request.method in _WITH_CONTENT else b""
+        elif request.length is None:
+            framing = b"transfer-encoding: chunked\r\n"
         else:
-            framing = (
-                b"transfer-encoding: chunked" if request.length is None else b"content-length: %d" % request.length
-            )
-            lines.append(framing + b"\r\n\r\n")
-        if self._protocol.transport is None:
+            framing = b"content-length: %d\r\n" % request.length
+        if protocol.transport is None:
             raise aiohttp.ClientConnectionResetError("Connection lost")
-        self._protocol.transport.write(b"".join(lines))
-        if body is not None and not isinstance(body, bytes):
-            self._upload = asyncio.create_task(self._send_body(body, chunked=request.length is None))
+        method, content = request.method.encode("ascii"), body if isinstance(body, bytes) else b""
+        head = b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method, request.target, request.lines, framing, content)
+        protocol.transport.write(head)
+        if body is None or isinstance(body, bytes):
+            protocol.await_head()
         else:
-            self._protocol.await_head()
+            self._upload = asyncio.create_task(self._send_body(body, chunked=request.length is None))
 
     async def _send_body(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
         protocol, sent = self._protocol, 0
@@ -232,19 +296,15 @@ class DirectExchange:
             raise UpstreamError("The request body ended early.")
         protocol.await_head()
 
-    async def _receive_head(self) -> None:
+    async def _final_head(self, message: RawResponseMessage) -> RawResponseMessage:
+        """The head that follows the interim one in `message`."""
         for _ in range(INTERIM_RESPONSES):
-            message, payload = await self._next_head()
-            if message.code >= 200:
-                break
             if message.code == 101:
                 raise UpstreamError(f"{self._call.provider} switched protocols unasked.")
-        else:
-            raise UpstreamError(f"{self._call.provider} sent interim responses without end.")
-        self._accept(message)
-        self._payload = payload
-        self._call.head = monotonic_ns()
-        self._protocol.await_body(payload)
+            message, self._payload = await self._next_head()
+            if message.code >= 200:
+                return message
+        raise UpstreamError(f"{self._call.provider} sent interim responses without end.")
 
     async def _next_head(self) -> tuple[RawResponseMessage, StreamReader]:
         if self._upload is None or self._upload.done():
@@ -276,17 +336,33 @@ class DirectExchange:
 
     async def _leave(self, *, clean: bool) -> None:
         protocol = self._protocol
-        self._transport._watch.discard(protocol)
+        self._transport.watch.discard(protocol)
         if self._upload is not None:
             clean = clean and self._upload.done() and not self._upload.cancelled() and self._upload.exception() is None
             self._upload.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await self._upload
-        if clean and protocol.failure is None:
+        if clean:
+            self._rest()
+        else:
+            self._break_off()
+
+    def _rest(self) -> None:
+        """The exchange is over; the connection may carry another one, unless the provider said that it may not."""
+        protocol = self._protocol
+        if protocol.failure is not None:
+            self._break_off()
+        elif protocol.should_close:
+            self._connection.close()
+        else:
             protocol.rest()
-            self._connection.release()
-            return
+            self._transport.rest(self._connection)
+
+    def _break_off(self) -> None:
         # `close` would wait until the provider has taken all that was written.
-        if protocol.transport is not None:
-            protocol.transport.abort()
+        if self._protocol.transport is not None:
+            self._protocol.transport.abort()
         self._connection.close()
+
+
+_WITH_CONTENT = ("POST", "PUT", "PATCH")

@@ -51,6 +51,11 @@ class Tap:
         self._tail_size = len(tail)
 
     @property
+    def kept(self) -> int:
+        """How many bytes are held."""
+        return self._head_size + self._tail_size
+
+    @property
     def head(self) -> bytes:
         """The first bytes of the body."""
         if len(self._head) > 1:

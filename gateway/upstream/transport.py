@@ -6,9 +6,9 @@ failures become ours here, and a connection whose state is in doubt is never use
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 from yarl import URL
 
 from gateway.settings import Timeouts
@@ -17,18 +17,29 @@ from gateway.telemetry.exchange import UpstreamCall
 Fields = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A request, ready to be written: no framing fields among `fields`, those are the transport's.
+class Outgoing(Struct, frozen=True, eq=False):
+    """A request, ready to be written: no framing fields among its lines, those are the transport's.
 
-    `body` in whole, or as chunks with `length` bytes in all (None: unknown, sent chunked).
+    `lines` are the header fields as `field_lines` writes them. `body` in whole, or as chunks with `length` bytes in all
+    (None: unknown, sent chunked).
     """
 
     method: str
     target: bytes
-    fields: Fields
+    lines: bytes
     body: bytes | AsyncIterator[bytes] | None = None
     length: int | None = None
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The header fields one by one."""
+        named = [line.partition(b": ") for line in self.lines.split(b"\r\n")[:-1]]
+        return [(name, value) for name, _, value in named]
+
+
+def field_lines(fields: Fields) -> bytes:
+    """Header fields as they stand in a head, each with the end of its line."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 class Sink(Protocol):
@@ -53,6 +64,10 @@ class Incoming(Protocol):
     @property
     def ready(self) -> bool:
         """Whether some of the body, or its end, is here already."""
+        ...
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here already; it is given once. None: it is to be read."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:

@@ -57,8 +57,8 @@ async def test_counters_and_histograms_are_summed() -> None:
 async def test_gauges_are_joined_as_the_table_says() -> None:
     one, other = worker(), worker()
     for _ in range(3):
-        one.call_opened("openai")
-    other.call_opened("openai")
+        one.calls_in_flight("openai").value += 1
+    other.calls_in_flight("openai").value += 1
     first, second = await dumped(one), await dumped(other)
     first[table.START_TIME.name][0].value = 100.0
     second[table.START_TIME.name][0].value = 200.0
@@ -99,7 +99,7 @@ async def test_a_worker_without_examples_takes_none_away() -> None:
 
 async def test_what_a_dead_worker_counted_stays_and_what_it_held_goes() -> None:
     ended, living = worker(5), worker(1)
-    ended.call_opened("openai")
+    ended.calls_in_flight("openai").value += 1
     kept = dumps.lasting(await dumped(ended))
     together = merged(kept, await dumped(living))
     (requests,) = together[table.REQUESTS].values()

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
 from aiohttp.streams import StreamReader
 from yarl import URL
 
@@ -23,7 +24,7 @@ from gateway.errors import (
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream.direct import DirectTransport
-from gateway.upstream.transport import Outgoing, Transport
+from gateway.upstream.transport import Outgoing, Transport, field_lines
 from tests.scripted import (
     ScriptedUpstream,
     answer,
@@ -40,6 +41,7 @@ from tests.scripted import (
 
 QUICK = Timeouts(connect=0.3, first_byte=0.3, idle=0.3)
 PATIENT = Timeouts(connect=5, first_byte=5, idle=5)
+HOST = field_lines([(b"host", b"x")])
 Open = Callable[..., Transport]
 
 
@@ -67,11 +69,11 @@ def a_call() -> UpstreamCall:
 
 
 def get(target: bytes = b"/", method: str = "GET") -> Outgoing:
-    return Outgoing(method, target, [(b"host", b"x")])
+    return Outgoing(method, target, HOST)
 
 
 def post(body: bytes = b"{}") -> Outgoing:
-    return Outgoing("POST", b"/v1/chat", [(b"host", b"x")], body, len(body))
+    return Outgoing("POST", b"/v1/chat", HOST, body, len(body))
 
 
 class Gathered:
@@ -125,7 +127,7 @@ def whole(request: pytest.FixtureRequest) -> Whole:
 async def test_target_and_fields_go_out_verbatim(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     fields = [(b"Host", b"x"), (b"X-Odd", b"\xe9\xff caf\xc3\xa9"), (b"x-odd", b""), (b"X-ODD", b"2")]
     target = b"/v1/%7Emodels//a%2Fb;p=1?a=1&a=2&&b=+%20&c?"
-    await whole(connect(), Outgoing("GET", target, fields))
+    await whole(connect(), Outgoing("GET", target, field_lines(fields)))
     got = await upstream.received()
     assert got.target == target
     assert got.raw_fields == fields
@@ -391,7 +393,7 @@ async def test_a_sink_that_takes_no_more_ends_the_call(upstream: ScriptedUpstrea
 
 
 async def test_a_body_of_known_length_streams_up(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
-    request = Outgoing("POST", b"/up", [(b"host", b"x")], pieces(b"ab", b"", b"c"), 3)
+    request = Outgoing("POST", b"/up", HOST, pieces(b"ab", b"", b"c"), 3)
     await whole(connect(), request)
     got = await upstream.received()
     assert got.fields["content-length"] == "3"
@@ -401,7 +403,7 @@ async def test_a_body_of_known_length_streams_up(upstream: ScriptedUpstream, con
 async def test_a_body_of_unknown_length_streams_up_in_chunks(
     upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
-    await whole(connect(), Outgoing("POST", b"/up", [(b"host", b"x")], pieces(b"ab", b"c"), None))
+    await whole(connect(), Outgoing("POST", b"/up", HOST, pieces(b"ab", b"c"), None))
     got = await upstream.received()
     assert "content-length" not in got.fields
     assert got.body == b"abc"
@@ -417,7 +419,7 @@ async def test_a_body_that_fails_on_our_side_breaks_the_request_off(
     upstream.read_bodies = False
     upstream.will(until_left())
     with pytest.raises(GatewayError, match="ours"):
-        await whole(connect(), Outgoing("POST", b"/up", [(b"host", b"x")], failing(), 10))
+        await whole(connect(), Outgoing("POST", b"/up", HOST, failing(), 10))
     await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
 
 
@@ -431,7 +433,7 @@ async def test_an_answer_may_come_before_the_upload_is_done(
 
     upstream.read_bodies = False
     upstream.will(answer(b"too large", "413 Payload Too Large"))
-    async with connect().send(Outgoing("POST", b"/up", [(b"host", b"x")], endless(), None), a_call()) as response:
+    async with connect().send(Outgoing("POST", b"/up", HOST, endless(), None), a_call()) as response:
         assert response.status == 413
         assert b"".join([piece async for piece in response.chunks()]) == b"too large"
     assert await whole(connect(), get()) == b'{"ok":true}'
@@ -497,7 +499,7 @@ def test_what_is_used_of_aiohttp_314_is_where_it_was(owner: type, name: str, par
 
 async def test_what_is_used_of_aiohttps_objects_is_where_it_was() -> None:
     connector = TCPConnector()
-    for name in ("_factory", "_acquired", "_conns"):
+    for name in ("_factory", "_acquired", "_conns", "_waiters"):
         assert hasattr(connector, name), (
             f"aiohttp 3.14 had TCPConnector.{name}; gateway/upstream/direct.py builds on it"
         )
@@ -511,6 +513,7 @@ async def test_what_is_used_of_aiohttps_objects_is_where_it_was() -> None:
         assert hasattr(handler, name), (
             f"aiohttp 3.14 had ResponseHandler.{name}; gateway/upstream/direct.py builds on it"
         )
+    assert "_protocol" in inspect.getsource(Connection.__init__), "aiohttp 3.14 had Connection._protocol"
     request = ClientRequest("GET", URL("http://x"), loop=asyncio.get_running_loop())
     assert request.connection_key.host == "x"
 
