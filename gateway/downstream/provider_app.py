@@ -9,7 +9,7 @@ from gateway.downstream.provider_contract import customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STORED_BODY, ErrorFrame
-from gateway.downstream.stream import relay, stream
+from gateway.downstream.stream import deliver, relay, stream
 from gateway.errors import (
     Fault,
     Forbidden,
@@ -113,7 +113,8 @@ class Relay:
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
-        fields = headers.to_client(response.fields, key=key, without=headers.REPRESENTATION if kind else ())
+        without = headers.REPRESENTATION if kind else ()
+        fields = headers.to_client(response.fields, key=key, without=without, layout=response.layout)
         if answered.attempts:
             fields.extend(self._told(answered))
         if kind is not None:
@@ -122,6 +123,8 @@ class Relay:
             reply = RelayedResponse(response.status, response.reason, fields)
         except ValueError as error:
             raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
+        if kind is None and (body := response.whole()) is not None:
+            return await deliver(request, reply, body)
         error_frame: ErrorFrame = _nothing
         if kind is not None and shape is not None:
             error_frame = translate.error_frame(dialect, shape, exchange.id, call.path)

@@ -8,9 +8,10 @@ those bytes: most responses leave without ever having been decoded.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import must_be_empty_body, rfc822_formatted_time
 from aiohttp.http import HttpVersion11, StreamWriter
 from multidict import CIMultiDict
@@ -18,7 +19,7 @@ from multidict import CIMultiDict
 _CHUNKED = (b"Transfer-Encoding", b"chunked")
 _CLOSE = (b"Connection", b"close")
 
-_are_tokens = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\0[!#$%&'*+.^_`|~0-9A-Za-z-]+)*").fullmatch
+_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 
 class RelayedResponse(web.StreamResponse):
@@ -37,27 +38,27 @@ class RelayedResponse(web.StreamResponse):
     ) -> None:
         if not 200 <= status <= 999:
             raise ValueError(f"{status} is not the status of a final response")
-        self._raw: list[tuple[bytes, bytes]] | None = None
-        super().__init__(status=status, reason=reason)
-        self._raw = [*fields]
-        self._names = _checked(self._raw)
-        self._length = self._agreed_length()
+        # As StreamResponse's own, but for fields that may never be wanted.
+        self._state = {}
+        self._set_status(status, reason)
+        self._raw: list[tuple[bytes, bytes]] | None = [*fields]
+        self._names = names = _named(self._raw)
+        self._length = None if names.length_at is None else self._agreed_length(names.length_at)
         self._whole = body or b""
         if body is not None and self._length is None:
             self._length = len(body)
             self.add(b"Content-Length", b"%d" % len(body))
-        if b"\0transfer-encoding\0" in self._names or b"\0connection\0" in self._names or status == 204:
+        if names.is_framed or status == 204:
             self._become_text()
 
-    def _agreed_length(self) -> int | None:
+    def _agreed_length(self, at: int) -> int:
         assert self._raw is not None
-        if b"\0content-length\0" not in self._names:
-            return None
-        lengths = [value for name, value in self._raw if len(name) == 14 and name.lower() == b"content-length"]
-        length = lengths[0]
-        if not length.isdigit() or any(other != length for other in lengths):
-            raise ValueError("The Content-Length is not one number")
-        if len(lengths) > 1:
+        length = self._raw[at][1]
+        if not length.isdigit():
+            raise ValueError("The Content-Length is not a number")
+        if self._names.has_lengths:
+            if any(value != length for name, value in self._raw if name.lower() == b"content-length"):
+                raise ValueError("The Content-Length is not one number")
             self._headers[hdrs.CONTENT_LENGTH] = length.decode("ascii")
         return int(length)
 
@@ -80,7 +81,17 @@ class RelayedResponse(web.StreamResponse):
 
     def _become_text(self) -> None:
         raw, self._raw = self._raw, None
-        self._text.extend((_decoded(name), _decoded(value)) for name, value in raw or ())
+        self._text = CIMultiDict((_decoded(name), _decoded(value)) for name, value in raw or ())
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if self._eof_sent:
+            return None
+        if self._payload_writer is None:
+            self._req, self._payload_writer = request, request._payload_writer
+            self._frame(request)
+            await request._prepare_hook(self)
+            self._fill()
+        return self._payload_writer
 
     async def flush_head(self) -> None:
         """Send the head now, not with the first chunk: a stream's client wants to know that it has begun."""
@@ -88,7 +99,7 @@ class RelayedResponse(web.StreamResponse):
 
     def put(self, piece: bytes) -> bool:
         """Write a `piece`, not an empty one, now, room or not; False if the client has left."""
-        writer = cast(StreamWriter, self._payload_writer)
+        writer: Any = self._payload_writer
         transport = writer._protocol.transport
         if transport is None or transport.is_closing():
             return False
@@ -102,6 +113,26 @@ class RelayedResponse(web.StreamResponse):
             writer._headers_buf, writer._headers_written = None, True
         writer.output_size += len(piece)
         transport.write(piece)
+        return True
+
+    def end_with(self, body: bytes) -> bool:
+        """Write the head and, with it, all of the body; False if the client has left."""
+        writer: Any = self._payload_writer
+        transport = writer._protocol.transport
+        if transport is None or transport.is_closing():
+            return False
+        if writer.chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        elif writer.length is not None:
+            if len(body) < writer.length:  # lest the next answer fill it
+                self._keep_alive = False
+            body = body[: writer.length]
+        transport.write(writer._headers_buf + body)
+        writer._headers_buf, writer._headers_written = None, True
+        writer.output_size += len(body)
+        if not self._keep_alive and writer.length:
+            transport.close()
+        self._eof_sent, self._req, self._payload_writer = True, None, None
         return True
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -125,14 +156,13 @@ class RelayedResponse(web.StreamResponse):
             raise RuntimeError("The response has not been prepared, or has ended")
         return cast(StreamWriter, self._payload_writer)
 
-    async def _prepare_headers(self) -> None:
-        request = self._req
-        assert request is not None
+    def _frame(self, request: web.BaseRequest) -> None:
+        """Settle how the body is framed, and whether the connection goes on."""
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         self._must_be_empty_body = must_be_empty_body(request.method, self._status)
         if self._raw is not None and not self._cookies:
-            self._prepare_raw(request, self._raw)
+            self._frame_raw(request, self._raw)
             return
         fields = self._headers
         fields.popall(hdrs.TRANSFER_ENCODING, None)
@@ -152,19 +182,20 @@ class RelayedResponse(web.StreamResponse):
         for cookie in self._cookies.values() if self._cookies else ():
             fields.add(hdrs.SET_COOKIE, cookie.output(header="")[1:])
 
-    def _prepare_raw(self, request: web.BaseRequest, fields: list[tuple[bytes, bytes]]) -> None:
+    def _frame_raw(self, request: web.BaseRequest, fields: list[tuple[bytes, bytes]]) -> None:
         if self._length is None and not self._must_be_empty_body:
             if request.version >= HttpVersion11:
                 self._chunked = True
                 fields.append(_CHUNKED)
             else:
                 self._keep_alive = False
-        if b"\0date\0" not in self._names:
+        if not self._names.has_date:
             fields.append((b"Date", rfc822_formatted_time().encode("ascii")))
         if not self._keep_alive:
             fields.append(_CLOSE)
 
-    async def _write_headers(self) -> None:
+    def _fill(self) -> None:
+        """Put the head where it leaves with whatever is written first."""
         if self._raw is None:
             head, length = self._head_of_text(), self._text.get(hdrs.CONTENT_LENGTH)
             self._length = None if length is None else int(length)
@@ -187,8 +218,8 @@ class RelayedResponse(web.StreamResponse):
         reason = (self._reason or "").encode("utf-8", "surrogateescape")
         if b"\r" in reason or b"\n" in reason or b"\0" in reason:
             raise ValueError("The reason holds a CR, LF or NUL")
-        lines = [b"%b: %b" % field for field in fields]
-        return b"HTTP/1.1 %d %b\r\n%b\r\n\r\n" % (self._status, reason, b"\r\n".join(lines))
+        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, reason, lines)
 
     def _head_of_text(self) -> bytes:
         lines = [f"HTTP/1.1 {self._status} {self._reason}"]
@@ -200,18 +231,45 @@ class RelayedResponse(web.StreamResponse):
         return head.encode("utf-8", "surrogateescape")
 
 
-def _checked(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The names, in lower case, each between two NULs. ValueError for fields that cannot be sent as they are."""
-    # All at once: field by field, most of the time would go into calls. NUL stands in no field that can be sent.
-    separators = len(fields) - 1
-    if separators < 0:
-        return b""
-    names, values = b"\0".join([name for name, _ in fields]), b"\0".join([value for _, value in fields])
-    if not _are_tokens(names) or names.count(b"\0") != separators:
-        raise ValueError("A field's name is not a token")
-    if b"\r" in values or b"\n" in values or values.count(b"\0") != separators:
+class _Names(NamedTuple):
+    """What the names of some fields tell: the same for all that have them in the same order."""
+
+    length_at: int | None  # of the first Content-Length
+    has_lengths: bool  # several of them
+    has_date: bool
+    is_framed: bool  # by fields that belong to a connection
+
+
+def _named(fields: Sequence[tuple[bytes, bytes]]) -> _Names:
+    """What the fields' names tell. ValueError for fields that cannot be sent as they are."""
+    names = tuple([name for name, _ in fields])
+    known = _KNOWN.get(names)
+    if known is None:
+        known = _read(names)
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[names] = known
+    values = b"".join([value for _, value in fields])
+    if b"\r" in values or b"\n" in values or b"\0" in values:
         raise ValueError("A field's value holds a CR, LF or NUL")
-    return b"\0%b\0" % names.lower()
+    return known
+
+
+def _read(names: tuple[bytes, ...]) -> _Names:
+    if not all(map(_is_token, names)):
+        raise ValueError("A field's name is not a token")
+    lower = [name.lower() for name in names]
+    lengths = lower.count(b"content-length")
+    return _Names(
+        length_at=lower.index(b"content-length") if lengths else None,
+        has_lengths=lengths > 1,
+        has_date=b"date" in lower,
+        is_framed=b"transfer-encoding" in lower or b"connection" in lower,
+    )
+
+
+_KNOWN: Final[dict[tuple[bytes, ...], _Names]] = {}
+_MOST_KNOWN: Final = 512
 
 
 def _decoded(raw: bytes) -> str:

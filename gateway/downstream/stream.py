@@ -48,6 +48,21 @@ async def relay(
     return await _until_the_end(outflow, body.hand_over(outflow), error_frame)
 
 
+async def deliver(request: web.Request, response: RelayedResponse, body: bytes) -> web.StreamResponse:
+    """Send a `body` that is here to its end, in one write with the head."""
+    exchange = request[EXCHANGE]
+    await response.prepare(request)
+    exchange.status = response.status
+    if not response.end_with(body):
+        exchange.client_left()
+        return response
+    if body:
+        exchange.first_byte = monotonic_ns()
+        exchange.bytes_out = len(body)
+    exchange.delivered = True
+    return response
+
+
 async def _opened(request: web.Request, response: web.StreamResponse, *, flush_head: bool) -> "Outflow":
     exchange = request[EXCHANGE]
     await response.prepare(request)

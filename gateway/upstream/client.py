@@ -250,7 +250,7 @@ class OpenCall:
 class UpstreamResponse:
     """A response whose head is in; `chunks` is the body as it arrives."""
 
-    __slots__ = ("_by_name", "_call", "_incoming", "_provider", "_tap", "complete", "fields", "reason", "status")
+    __slots__ = ("_call", "_incoming", "_provider", "_tap", "complete", "fields", "layout", "reason", "status")
 
     def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, tap: Tap) -> None:
         call.status = incoming.status
@@ -264,14 +264,12 @@ class UpstreamResponse:
         self.status = incoming.status
         self.reason = incoming.reason
         self.fields = incoming.fields
-        self._by_name: dict[bytes, bytes] | None = None
+        self.layout = headers.layout_of(incoming.fields)
 
     def field(self, name: bytes) -> bytes:
         """The first value of a field, in lower case; b"" if there is none."""
-        by_name = self._by_name
-        if by_name is None:
-            by_name = self._by_name = {key.lower(): value for key, value in reversed(self.fields)}
-        return by_name.get(name, b"").lower()
+        at = self.layout.at.get(name)
+        return b"" if at is None else self.fields[at][1].lower()
 
     @property
     def kept(self) -> int:
@@ -305,20 +303,15 @@ class UpstreamResponse:
         self.complete = True
 
     def whole(self) -> bytes | None:
-        """The body, if all of it is here; it is given once. None: it is to be read. Raises like `chunks`."""
-        body = self._incoming.whole()
-        if body is None:
+        """The body, if it is no stream and all of it is here; then it need not be read. None: it is to be."""
+        body = None if self.is_event_stream else self._incoming.whole()
+        if body is None or (self.status < 300 and is_array(body)):
             return None
-        call = self._call
         if body:
+            call = self._call
             call.first_byte = monotonic_ns()
             call.chunks, call.bytes_received = 1, len(body)
             self._tap.hear(body)
-        try:
-            self._must_have_ended()
-        except GatewayError as error:
-            call.failed(error)
-            raise
         self.complete = True
         return body
 

@@ -207,15 +207,12 @@ class DirectExchange:
         return self._payload.is_eof() or bool(self._payload._buffer)
 
     def whole(self) -> bytes | None:
-        """The body, if it is here to its end; it is given once."""
-        if not self._has_ended():
+        if not self._has_ended() or self._protocol.is_held_back:
             return None
         if self._payload is EMPTY_PAYLOAD:
             return b""
         pieces = self._payload._buffer
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        return body
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _has_ended(self) -> bool:
         return self._payload.is_eof() and self._payload.exception() is None

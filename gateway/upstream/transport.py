@@ -67,7 +67,7 @@ class Incoming(Protocol):
         ...
 
     def whole(self) -> bytes | None:
-        """The body, if all of it is here already; it is given once. None: it is to be read."""
+        """The body, if all of it is here already; then it need not be read. None: it is to be."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:

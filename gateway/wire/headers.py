@@ -7,10 +7,10 @@ Rule 3: fields the gateway adds come after the client's were sifted, so that no 
 Fields are raw: `(name, value)` as received. Names of ours are given in any case and compared without regard to it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
 Field = tuple[bytes, bytes]
@@ -123,14 +123,51 @@ def to_upstream(
     return [(b"Host", host), *sent, *added, (b"Via", via), *trace]
 
 
-def to_client(fields: Fields, *, key: bytes = b"", without: Collection[bytes] = ()) -> list[Field]:
+class Layout(NamedTuple):
+    """What the names in a response's head tell, whatever the values: the same for all heads that have them in the same
+    order, and so worked out once for most. `at` is where a name, in lower case, stands first.
+    """
+
+    at: Mapping[bytes, int]
+    passing: tuple[bytes, ...]
+    names: tuple[bytes, ...]
+
+
+def layout_of(fields: Fields) -> Layout:
+    """The layout of a response's head."""
+    names = tuple([name for name, _ in fields])
+    return _LAYOUTS.get(names) or _laid_out(names)
+
+
+def _laid_out(names: tuple[bytes, ...]) -> Layout:
+    passing = tuple(map(_CLIENT.verdict, names))
+    at = {name.lower(): index for index, name in reversed([*enumerate(names)])}
+    layout = Layout(at, passing, tuple(filter(None, passing)))
+    if len(_LAYOUTS) >= _MOST_LAYOUTS:
+        _LAYOUTS.clear()
+    _LAYOUTS[names] = layout
+    return layout
+
+
+_LAYOUTS: Final[dict[tuple[bytes, ...], Layout]] = {}
+_MOST_LAYOUTS: Final = 512
+
+
+def to_client(
+    fields: Fields, *, key: bytes = b"", without: Collection[bytes] = (), layout: Layout | None = None
+) -> list[Field]:
     """The fields of the response to a client.
 
     `key` is the provider's: a field that holds it is left out. `without` are further names, in lower case, to leave
     out: nothing for a body relayed as it came (its `Content-Length` then stays), `REPRESENTATION` for one written
-    anew. A body without a length, or an event stream, is marked as not to be buffered.
+    anew. A body without a length, or an event stream, is marked as not to be buffered. `layout` is that of `fields`,
+    where it is known.
     """
-    kept, names = _sifted(fields, _CLIENT)
+    names: Sequence[bytes]
+    if layout is None or not _is_usual(fields, layout):
+        kept, names = _sifted(fields, _CLIENT)
+    else:
+        kept, names = [*compress(fields, layout.passing)], layout.names
     streamed = b"content-length" in without or b"content-length" not in names or _is_event_stream(kept, names)
     if without:
         kept = [field for field, name in zip(kept, names, strict=True) if name not in without]
@@ -259,6 +296,14 @@ def _named_by_connection(fields: Fields, verdicts: Sequence[bytes | None]) -> se
         if not passing and len(name) == 10 and value not in _USUAL_CONNECTION and name.lower() == b"connection":
             named.update(map(bytes.strip, value.lower().split(b",")))
     return named
+
+
+def _is_usual(fields: Fields, layout: Layout) -> bool:
+    """Whether no field of the response is held back because a `Connection` field names it."""
+    at = layout.at.get(b"connection")
+    if at is None:
+        return True
+    return fields[at][1] in _USUAL_CONNECTION and sum([len(name) == 10 for name, _ in fields]) == 1
 
 
 _USUAL_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
