@@ -8,19 +8,14 @@ from collections.abc import AsyncIterator
 from time import monotonic_ns
 
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_exceptions import HTTPException
 
-from gateway.downstream.state import EXCHANGE, STORED_BODY
+from gateway.downstream.state import EXCHANGE, STORED_BODY, TOLD
 from gateway.errors import MalformedRequest, PayloadTooLarge
 
 WHOLE_WHEN_SMALLER = 10 << 20
 """A body without Content-Length is read whole first where its limit allows, so that a refusal comes before the call."""
-
-
-def is_json(request: web.BaseRequest) -> bool:
-    """Whether the client says that its body is JSON."""
-    kind = request.content_type
-    return kind == "application/json" or kind.endswith("+json")
 
 
 def check_length(request: web.BaseRequest, limit: int) -> None:
@@ -32,12 +27,13 @@ def check_length(request: web.BaseRequest, limit: int) -> None:
 
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks."""
-    if STORED_BODY in request:
-        return request[STORED_BODY]
-    content = request.content
+    stored = stored_body(request)
+    if stored is not None:
+        return stored
+    content = request._payload
     if content.is_eof() and content.exception() is None:  # it came with the head
         check_length(request, limit)
-        body = content.read_nowait()
+        body = _taken(content)
         request[EXCHANGE].bytes_in += len(body)
         if len(body) > limit:
             raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")
@@ -46,6 +42,21 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     parts = [chunk async for chunk in body_chunks(request, limit)]
     request[EXCHANGE].waited_for_body_ns += monotonic_ns() - began
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def stored_body(request: web.Request) -> bytes | None:
+    """The body that a browser's ticket was given for; it comes with a GET."""
+    return request.get(STORED_BODY) if request.method == "GET" else None
+
+
+def _taken(content: StreamReader) -> bytes:
+    """All of a body that is here to its end."""
+    if content is EMPTY_PAYLOAD or content._protocol._reading_paused:
+        return content.read_nowait()
+    pieces = content._buffer
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    pieces.clear()
+    return body
 
 
 async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
@@ -69,9 +80,10 @@ async def body_for_relay(
     request: web.Request, *, limit: int, upload_limit: int
 ) -> tuple[bytes | AsyncIterator[bytes] | None, int | None]:
     """The body to send on and its length: JSON in whole, anything else as a stream, None if there is none."""
-    if STORED_BODY not in request and not request.body_exists:
+    stored = stored_body(request)
+    if stored is None and not request.body_exists:
         return None, None
-    if STORED_BODY in request or is_json(request):
+    if stored is not None or request[TOLD].head.is_json:
         body = await read_body(request, limit)
         return body, len(body)
     length = request.content_length

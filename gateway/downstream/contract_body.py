@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from gateway.downstream.body import is_json, read_body
-from gateway.downstream.state import STORED_BODY
+from gateway.downstream.body import read_body, stored_body
+from gateway.downstream.head import is_json
 from gateway.errors import InvalidRequest, UnsupportedMediaType
 
 DECODED_ON_THE_LOOP = 1 << 20  # bytes
@@ -20,7 +20,7 @@ _FIELD = re.compile(r"field `(?P<field>.*)`$", re.DOTALL)
 
 def check_media_type(request: web.Request) -> None:
     """Raise UnsupportedMediaType for a body that is not plain JSON in UTF-8."""
-    if STORED_BODY in request:
+    if stored_body(request) is not None:
         return
     if not is_json(request):
         told = request.headers.get("Content-Type") or "no Content-Type"

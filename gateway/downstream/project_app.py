@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from gateway.downstream.body import stored_body
 from gateway.downstream.contract_body import read_checked
 from gateway.downstream.routes import TAG, Served, Tag, mount
-from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY
+from gateway.downstream.state import CLIENT, EXCHANGE
 from gateway.downstream.stream import stream
 from gateway.downstream.workflow_frames import error_frame, written
 from gateway.errors import Forbidden, InvalidRequest, MethodNotAllowed
@@ -87,7 +88,7 @@ class ServedWorkflow:
         exchange.project = project.name
         if not request[CLIENT].may_use_project(project.name):
             raise Forbidden(f"This key may not use the project {project.name}.")
-        if request.method != "POST" and STORED_BODY not in request:
+        if request.method != "POST" and stored_body(request) is None:
             raise MethodNotAllowed("Without a ticket, this path is asked by POST.", headers={"Allow": "POST"})
         mode = exchange.stream_mode = self._mode(request)
         body, said = await read_checked(request, self.decoder, self.shared.limits.max_body_bytes)

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from gateway.downstream.body import body_for_relay, read_body
+from gateway.downstream.body import body_for_relay, read_body, stored_body
+from gateway.downstream.head import Told
 from gateway.downstream.provider_contract import customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
-from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STORED_BODY, ErrorFrame
+from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, TOLD, ErrorFrame
 from gateway.downstream.stream import deliver, relay, stream
 from gateway.errors import (
     Fault,
@@ -23,13 +24,14 @@ from gateway.providers import translate
 from gateway.providers.provider import Dialect, Provider, UpstreamRequest
 from gateway.settings import Limits
 from gateway.telemetry.exchange import Outcome
-from gateway.upstream.client import PSEUDONYM, UpstreamResponse
+from gateway.upstream.client import UpstreamResponse
 from gateway.upstream.retries import Answered, Retries, new_call
 from gateway.upstream.retry_fields import ANSWERED_BY, ATTEMPTS, SHOULD_RETRY
 from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
 
 TICKET = "ticket"
+MOST_PATHS = 1024
 
 
 def provider_app(provider: Provider, retries: Retries, limits: Limits) -> web.Application:
@@ -63,23 +65,21 @@ class Relay:
         self._limits = limits
         self._prefix = f"/provider/{provider.name}"
         self._key = _key_of(provider)
+        self._known: dict[str, str] = {}  # paths without a query, and what of them is below the prefix
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One exchange. Raises GatewayErrors until the response's head is out."""
-        exchange, provider = request[EXCHANGE], self._provider
+        exchange, provider, told = request[EXCHANGE], self._provider, request[TOLD]
         exchange.provider = provider.name
-        client = request[CLIENT]
+        client, head = request[CLIENT], told.head
         if not client.may_use_provider(provider.name):
             raise Forbidden(f"This key may not use the provider {provider.name}.")
-        if headers.passed_here_before(request.raw_headers, PSEUDONYM):
+        if head.passed_here:
             raise LoopDetected()
-        plan = self._retries.plan(exchange, provider, request.headers, client.may_use_provider)
-        path, question, query = target.below(request.raw_path, self._prefix).partition("?")
-        shape = mode.asked(query, request.headers.getall(mode.HEADER, ()))
-        query = mode.without_mode(query, TICKET)
-        # A `?` that stood before parameters of ours alone goes with them; one that stood alone stays.
-        below = path + question + query if query or request.raw_path.endswith("?") else path
-        asked = await self._asked(request, below, shape)
+        plan = self._retries.plan(exchange, provider, request.headers, client.may_use_provider, asks=head.asks_again)
+        below, query = self._below(request.raw_path)
+        shape = mode.asked(query, head.modes) if query or head.modes else None
+        asked = await self._asked(request, told, below, shape)
         if plan is not None:
             async with self._retries.call(exchange, provider, asked, plan) as answered:
                 return await self._relay(request, answered, shape)
@@ -87,20 +87,39 @@ class Relay:
         async with self._retries.upstream.call(exchange, provider, asked, call) as response:
             return await self._relay(request, Answered(response, provider, call), shape)
 
-    async def _asked(self, request: web.Request, below: str, shape: StreamMode | None) -> UpstreamRequest:
+    def _below(self, raw_path: str) -> tuple[str, str]:
+        """The target below the provider's base, and the query that the client sent. Raises InvalidRequest."""
+        known = self._known.get(raw_path)
+        if known is not None:
+            return known, ""
+        path, question, query = target.below(raw_path, self._prefix).partition("?")
+        if not question:
+            if len(self._known) >= MOST_PATHS:
+                self._known.clear()
+            self._known[raw_path] = path
+            return path, ""
+        rest = mode.without_mode(query, TICKET)
+        # A `?` that stood before parameters of ours alone goes with them; one that stood alone stays.
+        return path + question + rest if rest or raw_path.endswith("?") else path, query
+
+    async def _asked(self, request: web.Request, told: Told, below: str, shape: StreamMode | None) -> UpstreamRequest:
         """The request to send; its body and target are touched only where a stream mode asks for it."""
-        method = "POST" if STORED_BODY in request else request.method
+        stored = stored_body(request) is not None
+        method = "POST" if stored else request.method
         if shape is None:
             body, length = await body_for_relay(
                 request, limit=self._limits.max_body_bytes, upload_limit=self._limits.max_upload_bytes
             )
-            return UpstreamRequest(method, below, _fields(request), body, length)
+            if stored:
+                return UpstreamRequest(method, below, _of_a_ticket(request.raw_headers), body, length)
+            return UpstreamRequest(method, below, request.raw_headers, body, length, told.head.form, told.values)
         request[EXCHANGE].stream_mode = shape
         if method != "POST":
             raise InvalidRequest("A stream mode goes with a POST request.", param=mode.PARAMETER)
         body = await read_body(request, self._limits.max_body_bytes)
         wanted = self._provider.dialect.reshape(below, body, stream=shape.streams)
-        return UpstreamRequest(method, wanted.target, _uncoded(_fields(request)), wanted.body, len(wanted.body))
+        fields = _uncoded(_of_a_ticket(request.raw_headers) if stored else request.raw_headers)
+        return UpstreamRequest(method, wanted.target, fields, wanted.body, len(wanted.body))
 
     async def _relay(self, request: web.Request, answered: Answered, shape: StreamMode | None) -> web.StreamResponse:
         exchange, dialect = request[EXCHANGE], self._provider.dialect
@@ -155,11 +174,9 @@ def _key_of(provider: Provider) -> bytes:
     return provider.key.reveal().encode("latin-1") if provider.key is not None else b""
 
 
-def _fields(request: web.Request) -> headers.Fields:
-    if STORED_BODY not in request:
-        return request.raw_headers
-    # A browser's GET stands for the POST that its ticket was given for.
-    kept = [field for field in request.raw_headers if field[0].lower() not in _OF_THE_BROWSER]
+def _of_a_ticket(fields: headers.Fields) -> headers.Fields:
+    """The fields of a browser's GET that stands for the POST its ticket was given for."""
+    kept = [field for field in fields if field[0].lower() not in _OF_THE_BROWSER]
     return [*kept, (b"Content-Type", b"application/json")]
 
 

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from gateway.access.clients import Client
 from gateway.access.gate import Admission
+from gateway.downstream.head import Told
 from gateway.errors import GatewayError
 from gateway.providers.provider import Dialect
 from gateway.telemetry.exchange import Exchange
@@ -18,6 +19,7 @@ RECORDER = web.AppKey("recorder", Recorder)
 DIALECT = web.AppKey("dialect", Dialect)
 
 EXCHANGE = web.RequestKey("exchange", Exchange)
+TOLD = web.RequestKey("told", Told)  # by the request's head
 CLIENT = web.RequestKey("client", Client)
 ADMISSION = web.RequestKey("admission", Admission)  # where something is bounded for the client
 STORED_BODY = web.RequestKey("stored_body", bytes)  # of the request that a browser's ticket stands for

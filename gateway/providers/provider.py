@@ -11,12 +11,14 @@ from gateway.errors import GatewayError
 from gateway.settings import Secret, Timeouts
 from gateway.settings.upstream import Policy
 from gateway.telemetry.exchange import Facts
+from gateway.wire.headers import Form
 
 
 class UpstreamRequest(Struct, frozen=True, eq=False):
     """A request as it goes to a provider: `target` is path and query below the base URL, verbatim.
 
     Bytes that are no UTF-8 stand in `target` as surrogate escapes. A streamed body has `length` bytes, None if unknown.
+    `form` is that of many requests, whose `fields` are this one's once its holes are filled with `values`.
     """
 
     method: str
@@ -24,6 +26,8 @@ class UpstreamRequest(Struct, frozen=True, eq=False):
     fields: Sequence[tuple[bytes, bytes]] = ()
     body: bytes | AsyncIterator[bytes] | None = None
     length: int | None = None
+    form: Form | None = None
+    values: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ GatewayError; what it answers, an error status too, is a response.
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol
@@ -24,6 +24,7 @@ from gateway.upstream.direct import DirectTransport
 from gateway.upstream.tap import HEAD, TAIL, Tap
 from gateway.upstream.transport import Incoming, Outgoing, Sink, Transport, TransportFactory, field_lines
 from gateway.wire import headers, sse
+from gateway.wire.headers import Fields, Form
 
 PSEUDONYM = b"llm-gateway"
 VIA = b"1.1 " + PSEUDONYM
@@ -120,9 +121,12 @@ class UpstreamClient:
         )
 
 
+MOST_FORMS = 1024
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Line:
-    """What every request to one provider has in common."""
+    """What every request to one provider has in common; `known` are the lines that were made of a form."""
 
     transport: Transport
     base: bytes
@@ -134,19 +138,35 @@ class Line:
     port: int
     credential: tuple[bytes, bytes] | None
     defaults: tuple[tuple[bytes, bytes], ...]
+    known: dict[Form, bytes] = field(default_factory=dict)
 
     def outgoing(self, exchange: Exchange, request: UpstreamRequest, call: UpstreamCall) -> Outgoing:
         """`request` as it is written."""
-        fields = headers.to_upstream(
-            request.fields,
-            host=self.host,
-            credential=self.credential,
-            defaults=self.defaults,
-            via=VIA,
-            trace=outgoing(exchange.trace, call.span_id),
-        )
         target = self.base + request.target.encode("utf-8", "surrogateescape")
-        return Outgoing(request.method, target, field_lines(fields), request.body, request.length)
+        lines = self._lines(request) + field_lines(outgoing(exchange.trace, call.span_id))
+        return Outgoing(request.method, target, lines, request.body, request.length)
+
+    def _lines(self, request: UpstreamRequest) -> bytes:
+        form = request.form
+        if form is None:
+            return self._made_of(request.fields)
+        lines = self.known.get(form)
+        if lines is None:
+            lines = self._made_of(form.fields)
+            holes = lines.count(headers.HOLE)
+            if holes != len(request.values):  # the client's own `Connection` field names one of them
+                return self._made_of(request.fields)
+            if holes:
+                lines = headers.template_of(lines)
+            if len(self.known) >= MOST_FORMS:
+                self.known.clear()
+            self.known[form] = lines
+        return lines % request.values if request.values else lines
+
+    def _made_of(self, fields: Fields) -> bytes:
+        return field_lines(
+            headers.to_upstream(fields, host=self.host, credential=self.credential, defaults=self.defaults, via=VIA)
+        )
 
 
 class OpenCall:

@@ -103,13 +103,21 @@ class Retries:
         self._settings = settings
 
     def plan(
-        self, exchange: Exchange, provider: Provider, fields: MultiMapping[str], may_use: Callable[[str], bool]
+        self,
+        exchange: Exchange,
+        provider: Provider,
+        fields: MultiMapping[str],
+        may_use: Callable[[str], bool],
+        *,
+        asks: bool = True,
     ) -> Plan | None:
         """What may be done for a request with these fields; None if it is one call, whatever comes of it.
 
+        `asks` tells whether there may be a wish among them.
+
         Raises InvalidRequest for a wish that cannot be read, and what `Door.check` raises if nobody can be called now.
         """
-        policy, wish = provider.policy, wish_of(fields)
+        policy, wish = provider.policy, wish_of(fields) if asks else None
         if wish is None and not policy.retries and not policy.fallback:
             self._doors[provider.name].check()
             return None

@@ -8,6 +8,7 @@ Fields are raw: `(name, value)` as received. Names of ours are given in any case
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -40,7 +41,7 @@ _HOP_BY_HOP: Final = frozenset(
 )
 _HOP_BY_HOP_PREFIXES: Final = (b"proxy-", b"sec-websocket-")
 
-_CREDENTIALS: Final = frozenset(
+CREDENTIALS: Final = frozenset(
     {
         b"authorization",
         b"x-api-key",
@@ -53,12 +54,12 @@ _CREDENTIALS: Final = frozenset(
         b"cookie2",
     }
 )
-_WHO_THE_CLIENT_IS: Final = frozenset(
+WHO_THE_CLIENT_IS: Final = frozenset(
     {b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip"}
 )
 _SET_ANEW: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"baggage"})
 
-_NOT_UPSTREAM: Final = _HOP_BY_HOP | _CREDENTIALS | _WHO_THE_CLIENT_IS | _SET_ANEW | {b"x-stream-mode"}
+_NOT_UPSTREAM: Final = _HOP_BY_HOP | CREDENTIALS | WHO_THE_CLIENT_IS | _SET_ANEW | {b"x-stream-mode"}
 _NOT_UPSTREAM_PREFIXES: Final = (*_HOP_BY_HOP_PREFIXES, b"x-forwarded-", b"x-gateway-")
 
 # A browser believes these of the host that answers, which is ours. They would send it to the provider's HTTP/3
@@ -178,6 +179,22 @@ def to_client(
     return kept
 
 
+HOLE: Final = b"\0"
+"""Stands for a value that differs from request to request. No field that was received has it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """The fields of many requests, with `HOLE` for the values that are not the same in all of them."""
+
+    fields: Fields
+
+
+def template_of(lines: bytes) -> bytes:
+    """Header lines with holes, so that `%` fills them."""
+    return lines.replace(b"%", b"%%").replace(HOLE, b"%b")
+
+
 def passed_here_before(fields: Iterable[Field], pseudonym: bytes) -> bool:
     """Whether a `Via` field names this gateway as an earlier stop (RFC 9110, section 7.6.3)."""
     wanted = pseudonym.lower()
@@ -195,15 +212,15 @@ def client_keys(fields: Iterable[Field]) -> list[bytes]:
     found = [
         (rank, _bearer_token(value) if rank == _BEARER else value.strip())
         for name, value in fields
-        if len(name) in _KEY_FIELD_LENGTHS and (rank := _KEY_FIELDS.get(name.lower())) is not None
+        if len(name) in _KEY_FIELD_LENGTHS and (rank := KEY_FIELDS.get(name.lower())) is not None
     ]
     found.sort(key=_by_rank)
     return [*dict.fromkeys([candidate for _, candidate in found if candidate])]
 
 
-_KEY_FIELDS: Final = {b"x-api-key": 0, b"authorization": 1, b"api-key": 2, b"x-goog-api-key": 3}
-_KEY_FIELD_LENGTHS: Final = frozenset(map(len, _KEY_FIELDS))
-_BEARER: Final = _KEY_FIELDS[b"authorization"]
+KEY_FIELDS: Final = {b"x-api-key": 0, b"authorization": 1, b"api-key": 2, b"x-goog-api-key": 3}
+_KEY_FIELD_LENGTHS: Final = frozenset(map(len, KEY_FIELDS))
+_BEARER: Final = KEY_FIELDS[b"authorization"]
 
 
 _by_rank: Final = itemgetter(0)

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.access.clients import Client, Clients
 from gateway.access.tickets import Tickets, Used
-from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY
+from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY, TOLD
 from gateway.errors import Unauthenticated
 from gateway.wire import headers
 from gateway.wire.target import parameter, without_parameter
@@ -44,7 +44,7 @@ def client_of(request: web.Request, clients: Clients) -> Client:
     if query and headers.key_in_query(query):
         raise Unauthenticated("Keys are not taken from the query; send yours in the X-API-Key or Authorization field.")
     expired = False
-    for key in headers.client_keys(request.raw_headers):
+    for key in headers.client_keys(request[TOLD].proofs):
         client = clients.find(key)
         if client is not None:
             if not client.expired(time.time()):

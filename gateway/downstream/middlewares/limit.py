@@ -10,8 +10,8 @@ from time import monotonic_ns
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.downstream.body import check_length, is_json
-from gateway.downstream.state import EXCHANGE
+from gateway.downstream.body import check_length
+from gateway.downstream.state import EXCHANGE, TOLD
 from gateway.errors import Overloaded
 from gateway.settings import Limits
 
@@ -26,7 +26,7 @@ def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal inside
-        check_length(request, limits.max_body_bytes if is_json(request) else limits.max_upload_bytes)
+        check_length(request, limits.max_body_bytes if request[TOLD].head.is_json else limits.max_upload_bytes)
         exchange = request[EXCHANGE]
         exchange.admitted = monotonic_ns()
         if exchange.route in exempt:

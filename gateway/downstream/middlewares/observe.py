@@ -9,23 +9,25 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
 from gateway.downstream.client_address import ReadOrigin
+from gateway.downstream.head import Heads, Told
 from gateway.downstream.relayed import RelayedResponse
-from gateway.downstream.state import EXCHANGE
-from gateway.telemetry.client_hints import hints_of
+from gateway.downstream.state import EXCHANGE, TOLD
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logs import speak_for
 from gateway.telemetry.recorder import Recorder
-from gateway.telemetry.trace_context import Sampler, random_hex, trace_for
+from gateway.telemetry.trace_context import Sampler, open_trace, random_hex, trace_for
 
 REQUEST_ID_NAME = b"x-gateway-request-id"
 REQUEST_ID_FIELD = istr(REQUEST_ID_NAME.decode("ascii"))
-RETRY_COUNT = istr("x-stainless-retry-count")
 
 
 def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Middleware:
+    heads = Heads()
+
     @web.middleware
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-        exchange = request[EXCHANGE] = exchange_of(request, sampler, read_origin)
+        told = request[TOLD] = heads.read(request)
+        exchange = request[EXCHANGE] = exchange_of(request, told, sampler, read_origin)
         recorder.opened(exchange)
         speak_for(exchange)
         try:
@@ -50,18 +52,18 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
     return observed
 
 
-def exchange_of(request: web.Request, sampler: Sampler, read_origin: ReadOrigin) -> Exchange:
+def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin: ReadOrigin) -> Exchange:
     """A new record with all that the head tells."""
+    head = told.head
     fields = request.headers
     resource = request.match_info.route.resource
-    retries = fields.get(RETRY_COUNT, "0")
     origin = read_origin(request.remote or "", fields)
-    hints = hints_of(fields)
+    hints = head.hints
     return Exchange(
         id=f"req_{random_hex(24)}",
         method=request.method,
         path=request.raw_path.partition("?")[0],
-        trace=trace_for(fields, sampler),
+        trace=trace_for(fields, sampler) if told.continues_trace else open_trace(None, None, sampler),
         route="unmatched" if resource is None else resource.canonical,
         http_version=_version(request.version),
         scheme=origin.scheme,
@@ -71,8 +73,8 @@ def exchange_of(request: web.Request, sampler: Sampler, read_origin: ReadOrigin)
         session=hints.session,
         template=hints.template,
         ignored_headers=hints.ignored,
-        user_agent=fields.get(hdrs.USER_AGENT, ""),
-        retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
+        user_agent=head.user_agent,
+        retry_count=head.retry_count,
     )
 
 

@@ -1,0 +1,128 @@
+"""What the head of a request tells, worked out once for all requests whose heads are alike.
+
+A client sends the same fields with every request, but for a few that belong to this one: its length, its ids, its
+trace. All that follows from the others is kept, in `Head`, and found again by them.
+
+Rule: what proves who a client is, and what tells where it is, is no part of what is kept.
+"""
+
+from typing import Final, NamedTuple
+
+from aiohttp import hdrs, web
+from msgspec import Struct
+from multidict import istr
+
+from gateway.telemetry.client_hints import Hints, hints_of
+from gateway.upstream.client import PSEUDONYM
+from gateway.upstream.retry_fields import DEADLINE, RETRIES
+from gateway.wire import headers, mode
+from gateway.wire.headers import Field, Fields
+
+MOST: Final = 1024
+"""Heads that are kept, and names that are."""
+LONGEST: Final = 4096  # bytes of one
+RETRY_COUNT: Final = istr("x-stainless-retry-count")
+
+
+class Head(Struct, frozen=True, eq=False):
+    """What is the same for all requests with these `fields`. `form` finds what was made of them for a provider."""
+
+    form: headers.Form
+    is_json: bool
+    user_agent: str
+    retry_count: int
+    hints: Hints
+    modes: tuple[str, ...]  # that X-Stream-Mode asks for
+    passed_here: bool
+    asks_again: bool  # for retries or a deadline
+
+
+class Told(NamedTuple):
+    """The head of one request: what may prove who its client is, and the values that `head.form` has no room for."""
+
+    head: Head
+    proofs: list[Field]
+    values: tuple[bytes, ...]
+    continues_trace: bool
+
+
+class Heads:
+    """Reads heads, and knows them again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Fields, Head] = {}
+        self._kinds: dict[bytes, int] = {}
+
+    def read(self, request: web.BaseRequest) -> Told:
+        """What the head of `request` tells."""
+        kinds, traced = self._kinds, False
+        steady: list[Field] = []
+        proofs: list[Field] = []
+        values: tuple[bytes, ...] = ()
+        for field in request._message.raw_headers:
+            name = field[0]
+            kind = kinds.get(name)
+            if kind is None:
+                kind = self._kind(name)
+            if kind == _STEADY:
+                steady.append(field)
+            elif kind == _PROOF:
+                proofs.append(field)
+            elif kind == _OWN:
+                steady.append((name, headers.HOLE))
+                values = (*values, field[1])
+            elif kind == _TRACE:
+                traced = True
+        fields = tuple(steady)
+        head = self._known.get(fields) or self._learn(fields, request)
+        return Told(head, proofs, values, traced)
+
+    def _kind(self, name: bytes) -> int:
+        kind = _KINDS.get(name.lower(), _STEADY)
+        if len(name) <= LONGEST_NAME:
+            if len(self._kinds) >= MOST:
+                self._kinds.clear()
+            self._kinds[name] = kind
+        return kind
+
+    def _learn(self, fields: Fields, request: web.BaseRequest) -> Head:
+        by_name = request.headers
+        retries = by_name.get(RETRY_COUNT, "0")
+        head = Head(
+            form=headers.Form(fields),
+            is_json=is_json(request),
+            user_agent=by_name.get(hdrs.USER_AGENT, ""),
+            retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
+            hints=hints_of(by_name),
+            modes=tuple(by_name.getall(mode.HEADER, ())),
+            passed_here=headers.passed_here_before(fields, PSEUDONYM),
+            asks_again=RETRIES in by_name or DEADLINE in by_name,
+        )
+        if sum([len(name) + len(value) for name, value in fields]) <= LONGEST:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[fields] = head
+        return head
+
+
+def is_json(request: web.BaseRequest) -> bool:
+    """Whether the client says that its body is JSON."""
+    kind = request.content_type
+    return kind == "application/json" or kind.endswith("+json")
+
+
+LONGEST_NAME: Final = 64
+
+# What a field is to those that read heads: a part of what is kept, of no account here, a proof of who the client is,
+# a value of this request alone that goes on to the provider, or the trace it belongs to.
+_STEADY, _ELSEWHERE, _PROOF, _OWN, _TRACE = range(5)
+_KINDS: Final[dict[bytes, int]] = {
+    **dict.fromkeys(headers.CREDENTIALS, _ELSEWHERE),
+    **dict.fromkeys(headers.WHO_THE_CLIENT_IS, _ELSEWHERE),
+    **dict.fromkeys((b"content-length", b"baggage", b"x-forwarded-for", b"x-forwarded-host"), _ELSEWHERE),
+    **dict.fromkeys((b"x-forwarded-port", b"x-forwarded-proto", b"x-forwarded-server"), _ELSEWHERE),
+    **dict.fromkeys(headers.KEY_FIELDS, _PROOF),
+    **dict.fromkeys((b"x-request-id", b"x-correlation-id", b"x-client-request-id", b"idempotency-key"), _OWN),
+    **dict.fromkeys((b"x-amzn-trace-id", b"x-cloud-trace-context"), _OWN),
+    **dict.fromkeys((b"traceparent", b"tracestate"), _TRACE),
+}
