@@ -32,7 +32,6 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         return stored
     content = request._payload
     if content.is_eof() and content.exception() is None:  # it came with the head
-        check_length(request, limit)
         body = _taken(content)
         request[EXCHANGE].bytes_in += len(body)
         if len(body) > limit:

@@ -253,6 +253,11 @@ class GuardedConnection(RequestHandler):
         super()._resume_transport_reading()
         self._server.paused.discard(self)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """As every body asks for at its end, paused or not."""
+        if self._reading_paused or resume_parser:
+            super().resume_reading(resume_parser)
+
     def close(self) -> None:
         """Serve no further request. An idle connection ends now: a request on it would never be answered."""
         idle = self._waiter is not None and not self._waiter.done()

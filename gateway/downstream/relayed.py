@@ -14,10 +14,8 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import must_be_empty_body, rfc822_formatted_time
 from aiohttp.http import HttpVersion11, StreamWriter
+from aiohttp.web_response import REASON_PHRASES
 from multidict import CIMultiDict
-
-_CHUNKED = (b"Transfer-Encoding", b"chunked")
-_CLOSE = (b"Connection", b"close")
 
 _is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
@@ -40,8 +38,12 @@ class RelayedResponse(web.StreamResponse):
             raise ValueError(f"{status} is not the status of a final response")
         # As StreamResponse's own, but for fields that may never be wanted.
         self._state = {}
-        self._set_status(status, reason)
+        self._status = status
+        self._reason = REASON_PHRASES.get(status, "") if reason is None else reason
+        if "\r" in self._reason or "\n" in self._reason or "\0" in self._reason:
+            raise ValueError("The reason holds a CR, LF or NUL")
         self._raw: list[tuple[bytes, bytes]] | None = [*fields]
+        self._lines = _lines(self._raw)
         self._names = names = _named(self._raw)
         self._length = None if names.length_at is None else self._agreed_length(names.length_at)
         self._whole = body or b""
@@ -68,6 +70,7 @@ class RelayedResponse(web.StreamResponse):
             self._headers[name.decode("ascii")] = value.decode("ascii")
         else:
             self._raw.append((name, value))
+            self._lines += b"%b: %b\r\n" % (name, value)
 
     @property  # type: ignore[override]
     def _headers(self) -> CIMultiDict[str]:
@@ -160,9 +163,9 @@ class RelayedResponse(web.StreamResponse):
         """Settle how the body is framed, and whether the connection goes on."""
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
-        self._must_be_empty_body = must_be_empty_body(request.method, self._status)
+        self._must_be_empty_body = must_be_empty_body(request._method, self._status)
         if self._raw is not None and not self._cookies:
-            self._frame_raw(request, self._raw)
+            self._frame_raw(request)
             return
         fields = self._headers
         fields.popall(hdrs.TRANSFER_ENCODING, None)
@@ -182,17 +185,17 @@ class RelayedResponse(web.StreamResponse):
         for cookie in self._cookies.values() if self._cookies else ():
             fields.add(hdrs.SET_COOKIE, cookie.output(header="")[1:])
 
-    def _frame_raw(self, request: web.BaseRequest, fields: list[tuple[bytes, bytes]]) -> None:
+    def _frame_raw(self, request: web.BaseRequest) -> None:
         if self._length is None and not self._must_be_empty_body:
-            if request.version >= HttpVersion11:
+            if request._version is HttpVersion11:
                 self._chunked = True
-                fields.append(_CHUNKED)
+                self.add(b"Transfer-Encoding", b"chunked")
             else:
                 self._keep_alive = False
         if not self._names.has_date:
-            fields.append((b"Date", rfc822_formatted_time().encode("ascii")))
+            self.add(b"Date", rfc822_formatted_time().encode("ascii"))
         if not self._keep_alive:
-            fields.append(_CLOSE)
+            self.add(b"Connection", b"close")
 
     def _fill(self) -> None:
         """Put the head where it leaves with whatever is written first."""
@@ -200,9 +203,9 @@ class RelayedResponse(web.StreamResponse):
             head, length = self._head_of_text(), self._text.get(hdrs.CONTENT_LENGTH)
             self._length = None if length is None else int(length)
         else:
-            head = self._head_of_bytes(self._raw)
+            head = self._head_of_bytes()
         # Only now is the writer touched: had this failed, it is another response's.
-        writer = self._writer()
+        writer: Any = self._payload_writer
         writer._headers_buf = head
         writer._headers_written = False
         if self._must_be_empty_body:
@@ -214,12 +217,9 @@ class RelayedResponse(web.StreamResponse):
 
     # A response is in this server's version, whatever the request's was (RFC 9110, section 6.2).
 
-    def _head_of_bytes(self, fields: list[tuple[bytes, bytes]]) -> bytes:
-        reason = (self._reason or "").encode("utf-8", "surrogateescape")
-        if b"\r" in reason or b"\n" in reason or b"\0" in reason:
-            raise ValueError("The reason holds a CR, LF or NUL")
-        lines = b"".join([b"%b: %b\r\n" % field for field in fields])
-        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, reason, lines)
+    def _head_of_bytes(self) -> bytes:
+        reason = self._reason.encode("utf-8", "surrogateescape")
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, reason, self._lines)
 
     def _head_of_text(self) -> bytes:
         lines = [f"HTTP/1.1 {self._status} {self._reason}"]
@@ -240,6 +240,15 @@ class _Names(NamedTuple):
     is_framed: bool  # by fields that belong to a connection
 
 
+def _lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The fields as lines of a head. ValueError for values that would be more than a line."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    count = len(fields)
+    if lines.count(b"\r") != count or lines.count(b"\n") != count or b"\0" in lines:
+        raise ValueError("A field's value holds a CR, LF or NUL")
+    return lines
+
+
 def _named(fields: Sequence[tuple[bytes, bytes]]) -> _Names:
     """What the fields' names tell. ValueError for fields that cannot be sent as they are."""
     names = tuple([name for name, _ in fields])
@@ -249,9 +258,6 @@ def _named(fields: Sequence[tuple[bytes, bytes]]) -> _Names:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         _KNOWN[names] = known
-    values = b"".join([value for _, value in fields])
-    if b"\r" in values or b"\n" in values or b"\0" in values:
-        raise ValueError("A field's value holds a CR, LF or NUL")
     return known
 
 

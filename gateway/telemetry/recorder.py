@@ -60,9 +60,9 @@ class Recorder:
     def open_exchanges(self) -> int:
         return len(self._open)
 
-    def opened(self, exchange: Exchange) -> None:
-        """`exchange` is being served by the current task."""
-        self._open[exchange] = asyncio.current_task()
+    def opened(self, exchange: Exchange, task: "asyncio.Task[Any] | None" = None) -> None:
+        """`exchange` is being served by `task`, or the current one."""
+        self._open[exchange] = asyncio.current_task() if task is None else task
         self._live.exchange_opened(exchange)
 
     def closed(self, exchange: Exchange) -> None:

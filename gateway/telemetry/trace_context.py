@@ -105,6 +105,14 @@ def outgoing(trace: TraceIds, call_span_id: str) -> list[tuple[bytes, bytes]]:
     return [(b"traceparent", traceparent.encode("ascii")), (b"tracestate", trace.tracestate.encode("ascii"))]
 
 
+def trace_lines(trace: TraceIds, call_span_id: str) -> bytes:
+    """The same as lines of a head."""
+    lines = f"traceparent: 00-{trace.trace_id}-{call_span_id}-{trace.flags:02x}\r\n"
+    if trace.tracestate is not None:
+        lines += f"tracestate: {trace.tracestate}\r\n"
+    return lines.encode("ascii")
+
+
 def _new_trace(sampler: Sampler) -> TraceIds:
     digits = random_hex(48)
     trace_id, span_id = digits[:32], digits[32:]

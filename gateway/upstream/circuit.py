@@ -101,14 +101,16 @@ class Door:
         """Raise Overloaded or CircuitOpen if a call would not get in now."""
         if self.open >= self._most:
             raise Overloaded(f"As many calls to {self.name} are open as this gateway makes at once.", retry_after=1)
-        self.circuit.check()
+        if self.circuit.state is not State.CLOSED:
+            self.circuit.check()
 
     def enter(self) -> "Passage":
         """A call goes in; to be left with `leave`. Raises like `check`."""
         circuit = self.circuit
-        if self.open >= self._most or circuit.state is not State.CLOSED:
+        is_usual = self.open < self._most and circuit.state is State.CLOSED
+        if not is_usual:
             self.check()
-        passage = Passage(self, circuit.enter())
+        passage = Passage(self, False if is_usual else circuit.enter())
         self.open += 1
         return passage
 

@@ -17,7 +17,7 @@ from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.providers.reading.ends import is_array
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
-from gateway.telemetry.trace_context import outgoing
+from gateway.telemetry.trace_context import trace_lines
 from gateway.upstream.circuit import Door
 from gateway.upstream.content_coding import MOST_BYTES, readable
 from gateway.upstream.direct import DirectTransport
@@ -143,7 +143,7 @@ class Line:
     def outgoing(self, exchange: Exchange, request: UpstreamRequest, call: UpstreamCall) -> Outgoing:
         """`request` as it is written."""
         target = self.base + request.target.encode("utf-8", "surrogateescape")
-        lines = self._lines(request) + field_lines(outgoing(exchange.trace, call.span_id))
+        lines = self._lines(request) + trace_lines(exchange.trace, call.span_id)
         return Outgoing(request.method, target, lines, request.body, request.length)
 
     def _lines(self, request: UpstreamRequest) -> bytes:
@@ -217,9 +217,7 @@ class OpenCall:
             await self._close(error)
             raise
         passage.answered(incoming.status)
-        capture = self._capture
-        tap = Tap(HEAD, capture.limit if capture.content else TAIL)
-        self._response = UpstreamResponse(incoming, self._provider, call, tap)
+        self._response = UpstreamResponse(incoming, self._provider, call, self._capture)
         return self._response
 
     async def __aexit__(
@@ -270,9 +268,9 @@ class OpenCall:
 class UpstreamResponse:
     """A response whose head is in; `chunks` is the body as it arrives."""
 
-    __slots__ = ("_call", "_incoming", "_provider", "_tap", "complete", "fields", "layout", "reason", "status")
+    __slots__ = ("_body", "_call", "_incoming", "_provider", "_tap", "complete", "fields", "layout", "reason", "status")
 
-    def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, tap: Tap) -> None:
+    def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, capture: Capture) -> None:
         call.status = incoming.status
         if incoming.status >= 500:
             call.outcome = Outcome.UPSTREAM_ERROR
@@ -280,7 +278,8 @@ class UpstreamResponse:
         self._incoming = incoming
         self._provider = provider
         self._call = call
-        self._tap = tap
+        self._tap = Tap(HEAD, capture.limit if capture.content else TAIL)
+        self._body = b""  # where it was whole at once
         self.status = incoming.status
         self.reason = incoming.reason
         self.fields = incoming.fields
@@ -294,7 +293,7 @@ class UpstreamResponse:
     @property
     def kept(self) -> int:
         """The bytes of the body that are kept for the record."""
-        return self._tap.kept
+        return len(self._body) or self._tap.kept
 
     @property
     def ready(self) -> bool:
@@ -331,7 +330,7 @@ class UpstreamResponse:
             call = self._call
             call.first_byte = monotonic_ns()
             call.chunks, call.bytes_received = 1, len(body)
-            self._tap.hear(body)
+            self._body = body
         self.complete = True
         return body
 
@@ -365,6 +364,9 @@ class UpstreamResponse:
     def ends(self) -> tuple[bytes, bytes, bool]:
         """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
         tap, coding = self._tap, self.field(b"content-encoding")
+        if self._body:
+            tap.hear(self._body)
+            self._body = b""
         if not coding:
             return tap.head, tap.tail, tap.whole
         return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole

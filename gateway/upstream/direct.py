@@ -98,7 +98,8 @@ class DirectTransport:
         resting = self._resting
         while resting:
             _, connection = resting.pop()
-            if not cast(UpstreamProtocol, connection._protocol).has_spoken():
+            protocol: Any = connection._protocol
+            if not protocol.has_spoken():
                 call.reused_connection, call.connected = True, monotonic_ns()
                 return connection
             connection.close()
@@ -157,6 +158,7 @@ class DirectExchange:
         "_request",
         "_transport",
         "_upload",
+        "_was_whole",
         "fields",
         "reason",
         "status",
@@ -167,19 +169,24 @@ class DirectExchange:
         self._request = request
         self._call = call
         self._upload: asyncio.Task[None] | None = None
+        self._was_whole = False
         self.status = 0
         self.reason = ""
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
 
     async def __aenter__(self) -> Incoming:
         transport, call = self._transport, self._call
-        connection = self._connection = transport.rested(call) or await transport.connection(call)
-        protocol = self._protocol = cast(UpstreamProtocol, connection._protocol)
+        connection = transport.rested(call)
+        if connection is None:
+            connection = await transport.connection(call)
+        self._connection, protocol = connection, connection._protocol
+        assert isinstance(protocol, UpstreamProtocol)
+        self._protocol = protocol
         protocol.expect(self._request.method)
         transport.watch.add(protocol)
         try:
             self._write()
-            message, self._payload = await (protocol.read() if self._upload is None else self._next_head())
+            message, self._payload = await (protocol.read_head() if self._upload is None else self._next_head())
             if message.code < 200:
                 message = await self._final_head(message)
             self._accept(message)
@@ -195,9 +202,9 @@ class DirectExchange:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        clean = self._has_ended()
+        clean = self._was_whole or self._has_ended()
         if clean and self._upload is None:
-            self._transport.watch.discard(self._protocol)
+            self._transport.watch.protocols.discard(self._protocol)
             self._rest()
         else:
             await self._leave(clean=clean)
@@ -209,6 +216,7 @@ class DirectExchange:
     def whole(self) -> bytes | None:
         if not self._has_ended() or self._protocol.is_held_back:
             return None
+        self._was_whole = True
         if self._payload is EMPTY_PAYLOAD:
             return b""
         pieces = self._payload._buffer
@@ -305,9 +313,9 @@ class DirectExchange:
 
     async def _next_head(self) -> tuple[RawResponseMessage, StreamReader]:
         if self._upload is None or self._upload.done():
-            return await self._protocol.read()
+            return await self._protocol.read_head()
         # The head may come before the upload is done, and the upload may fail while nothing comes.
-        head = asyncio.ensure_future(self._protocol.read())
+        head = asyncio.ensure_future(self._protocol.read_head())
         try:
             await asyncio.wait((head, self._upload), return_when=asyncio.FIRST_COMPLETED)
             if not head.done():
@@ -333,7 +341,7 @@ class DirectExchange:
 
     async def _leave(self, *, clean: bool) -> None:
         protocol = self._protocol
-        self._transport.watch.discard(protocol)
+        self._transport.watch.protocols.discard(protocol)
         if self._upload is not None:
             clean = clean and self._upload.done() and not self._upload.cancelled() and self._upload.exception() is None
             self._upload.cancel()

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpParser
+from aiohttp.http_parser import HttpParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from gateway.errors import GatewayError, IdleTimeout, UpstreamTimeout
@@ -65,6 +65,17 @@ class UpstreamProtocol(ResponseHandler):
         self._poll: select.poll | None = None
         self._sink: Sink | None = None
         self._sink_is_full = False
+        self._head: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
+
+    async def read_head(self) -> tuple[RawResponseMessage, StreamReader]:
+        """The next head and its body, in the moment it is in. Raises what the connection fails with."""
+        if self._buffer or self._exception is not None:
+            return await self.read()
+        self._head = self._loop.create_future()
+        try:
+            return await self._head
+        finally:
+            self._head = None
 
     def expect(self, method: str) -> None:
         """A request is about to be written."""
@@ -149,7 +160,7 @@ class UpstreamProtocol(ResponseHandler):
 
     def has_spoken(self) -> bool:
         """Whether there is anything to read, or the other side has closed, on a connection that should be silent."""
-        if self.should_close or self.transport is None:
+        if self._should_close or self._buffer or self.transport is None:
             return True
         if self._poll is None:
             sock = self.transport.get_extra_info("socket")
@@ -177,6 +188,18 @@ class UpstreamProtocol(ResponseHandler):
             self._parse_body(self._parser, data)
             self._pass_on(self._body)
 
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """A head, with its body, for whoever waits for it."""
+        if self._head is not None and not self._head.done():
+            self._head.set_result(data)
+        else:
+            super().feed_data(data, size)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """As every body asks for at its end, paused or not."""
+        if self._reading_paused or resume_parser:
+            super().resume_reading(resume_parser)
+
     def _parse_body(self, parser: "HttpParser[Any]", data: bytes) -> None:
         """What aiohttp's `data_received` does in the middle of a body."""
         try:
@@ -194,6 +217,8 @@ class UpstreamProtocol(ResponseHandler):
         body = self._body
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError("The response body is broken"))
+        if self._head is not None and not self._head.done():
+            self._head.set_exception(exc)
         super().set_exception(exc, exc_cause)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -214,39 +239,36 @@ class Waiting(Enum):
 
 
 class Watch:
-    """One coarse sweep over all connections in use, instead of a timer for each of their reads."""
+    """One coarse sweep over all connections in use, `protocols`, instead of a timer for each of their reads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         self._loop = loop
         self._timeouts = timeouts
         self._period = min(max(min(timeouts.first_byte, timeouts.idle) / 10, 0.02), 1.0)
-        self._protocols: set[UpstreamProtocol] = set()
+        self.protocols: set[UpstreamProtocol] = set()
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, protocol: UpstreamProtocol) -> None:
-        self._protocols.add(protocol)
+        self.protocols.add(protocol)
         if self._handle is None:
             self._handle = self._loop.call_later(self._period, self._sweep)
-
-    def discard(self, protocol: UpstreamProtocol) -> None:
-        self._protocols.discard(protocol)
 
     def close(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._protocols.clear()
+        self.protocols.clear()
 
     def _sweep(self) -> None:
         self._handle = None
         now = self._loop.time()
-        for protocol in tuple(self._protocols):
+        for protocol in tuple(self.protocols):
             # Paused: the client is slow, the provider is not.
             if protocol.heard or protocol.waiting_for is Waiting.NOTHING or protocol.is_held_back:
                 protocol.heard = False
                 protocol.quiet_since = now
             else:
                 self._judge(protocol, now - protocol.quiet_since)
-        if self._protocols:
+        if self.protocols:
             self._handle = self._loop.call_later(self._period, self._sweep)
 
     def _judge(self, protocol: UpstreamProtocol, quiet: float) -> None:

@@ -132,6 +132,7 @@ class Layout(NamedTuple):
     at: Mapping[bytes, int]
     passing: tuple[bytes, ...]
     names: tuple[bytes, ...]
+    connections: int
 
 
 def layout_of(fields: Fields) -> Layout:
@@ -143,7 +144,8 @@ def layout_of(fields: Fields) -> Layout:
 def _laid_out(names: tuple[bytes, ...]) -> Layout:
     passing = tuple(map(_CLIENT.verdict, names))
     at = {name.lower(): index for index, name in reversed([*enumerate(names)])}
-    layout = Layout(at, passing, tuple(filter(None, passing)))
+    connections = sum(name.lower() == b"connection" for name in names)
+    layout = Layout(at, passing, tuple(filter(None, passing)), connections)
     if len(_LAYOUTS) >= _MOST_LAYOUTS:
         _LAYOUTS.clear()
     _LAYOUTS[names] = layout
@@ -317,10 +319,9 @@ def _named_by_connection(fields: Fields, verdicts: Sequence[bytes | None]) -> se
 
 def _is_usual(fields: Fields, layout: Layout) -> bool:
     """Whether no field of the response is held back because a `Connection` field names it."""
-    at = layout.at.get(b"connection")
-    if at is None:
-        return True
-    return fields[at][1] in _USUAL_CONNECTION and sum([len(name) == 10 for name, _ in fields]) == 1
+    if layout.connections == 1:
+        return fields[layout.at[b"connection"]][1] in _USUAL_CONNECTION
+    return not layout.connections
 
 
 _USUAL_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})

@@ -47,7 +47,7 @@ def client_of(request: web.Request, clients: Clients) -> Client:
     for key in headers.client_keys(request[TOLD].proofs):
         client = clients.find(key)
         if client is not None:
-            if not client.expired(time.time()):
+            if client.expires is None or not client.expired(time.time()):
                 return client
             expired = True
     if expired:

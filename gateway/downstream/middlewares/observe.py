@@ -28,11 +28,11 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
         told = request[TOLD] = heads.read(request)
         exchange = request[EXCHANGE] = exchange_of(request, told, sampler, read_origin)
-        recorder.opened(exchange)
+        recorder.opened(exchange, request._task)
         speak_for(exchange)
         try:
             response = await handler(request)
-            if isinstance(response, web.Response) and not response.prepared:
+            if not response.prepared and isinstance(response, web.Response):
                 # Sent here and not by aiohttp afterwards, so that the record ends after the last byte.
                 exchange.status = response.status
                 await response.prepare(request)

@@ -274,7 +274,7 @@ async def test_a_flushed_head_arrives_before_there_is_a_body() -> None:
 def test_what_cannot_be_sent_is_refused(status: int, fields: Fields) -> None:
     with pytest.raises(ValueError):
         RelayedResponse(status, None, fields)
-    with pytest.raises(ValueError, match="Reason"):
+    with pytest.raises(ValueError, match="reason"):
         RelayedResponse(200, "OK\r\nx: y", [])
 
 
