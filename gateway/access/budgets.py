@@ -72,7 +72,10 @@ class Budgets:
 
     def concern(self, client: Client) -> bool:
         """Whether anything may be bounded for this client."""
-        return bool(self._rules) or self._known(client).is_bounded
+        if self._rules:
+            return True
+        known = self._drawn.get(client.id)
+        return self._known(client).is_bounded if known is None or known.client is not client else known.is_bounded
 
     def of_request(self, client: Client, project: str | None) -> Plan:
         """What a request draws on when it comes in."""

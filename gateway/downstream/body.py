@@ -45,7 +45,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
 def stored_body(request: web.Request) -> bytes | None:
     """The body that a browser's ticket was given for; it comes with a GET."""
-    return request.get(STORED_BODY) if request.method == "GET" else None
+    return request._state.get(STORED_BODY) if request._method == "GET" else None
 
 
 def _taken(content: StreamReader) -> bytes:

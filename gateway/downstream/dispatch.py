@@ -18,12 +18,24 @@ MOST: Final = 1024
 LONGEST: Final = 256
 
 
+class Match(UrlMappingMatchInfo):
+    """What a request matched; `template` is the route's path, bounded in number, "unmatched" where nothing is."""
+
+    __slots__ = ("template",)
+
+    def __init__(self, found: "_Found") -> None:
+        super().__init__(found.variables, found.route)
+        self._apps, self._current_app, self._frozen = found.apps, found.apps[-1], True
+        self.template = found.template
+
+
 class _Found(NamedTuple):
     """Where a path leads."""
 
     handler: Handler
     variables: dict[str, str]
     route: AbstractRoute
+    template: str
     apps: list[web.Application]
 
 
@@ -39,8 +51,7 @@ class Dispatch:
         message = request._message
         path = message.path.partition("?")[0]
         found = self._known.get((message.method, path)) or await self._find(request, path)
-        match = request._match_info = UrlMappingMatchInfo(found.variables, found.route)
-        match._apps, match._current_app, match._frozen = found.apps, found.apps[-1], True
+        request._match_info = Match(found)
         return await found.handler(request)
 
     async def _find(self, request: web.Request, path: str) -> _Found:
@@ -50,7 +61,9 @@ class Dispatch:
         for app in reversed(match.apps):
             for middleware in reversed(app.middlewares):
                 handler = partial(middleware, handler=handler)
-        found = _Found(handler, dict(match), match.route, [*match.apps])
+        resource = match.route.resource
+        template = "unmatched" if resource is None else resource.canonical
+        found = _Found(handler, dict(match), match.route, template, [*match.apps])
         if not isinstance(match.route, SystemRoute) and len(path) <= LONGEST:
             if len(self._known) >= MOST:
                 self._known.clear()

@@ -52,7 +52,7 @@ async def deliver(request: web.Request, response: RelayedResponse, body: bytes) 
     """Send a `body` that is here to its end, in one write with the head."""
     exchange = request[EXCHANGE]
     await response.prepare(request)
-    exchange.status = response.status
+    exchange.status = response._status
     if not response.end_with(body):
         exchange.client_left()
         return response

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
 from gateway.downstream.client_address import ReadOrigin
+from gateway.downstream.dispatch import Match
 from gateway.downstream.head import Heads, Told
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, TOLD
@@ -54,18 +55,18 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
 
 def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin: ReadOrigin) -> Exchange:
     """A new record with all that the head tells."""
-    head = told.head
-    fields = request.headers
-    resource = request.match_info.route.resource
+    head, message = told.head, request._message
+    fields, match = message.headers, request._match_info
+    assert isinstance(match, Match)
     origin = read_origin(request.remote or "", fields)
     hints = head.hints
     return Exchange(
         id=f"req_{random_hex(24)}",
-        method=request.method,
-        path=request.raw_path.partition("?")[0],
+        method=message.method,
+        path=message.path.partition("?")[0],
         trace=trace_for(fields, sampler) if told.continues_trace else open_trace(None, None, sampler),
-        route="unmatched" if resource is None else resource.canonical,
-        http_version=_version(request.version),
+        route=match.template,
+        http_version=_version(message.version),
         scheme=origin.scheme,
         host=origin.host,
         peer=origin.address,
@@ -84,8 +85,8 @@ def _version(version: HttpVersion) -> str:
 
 async def name_exchange(request: web.Request, response: web.StreamResponse) -> None:
     """Put our request id on every response, streamed ones too: a signal, because a middleware comes too late."""
-    exchange = request.get(EXCHANGE)
-    if isinstance(response, RelayedResponse):  # its fields are another's: it says nothing of its own
+    exchange = request._state.get(EXCHANGE)
+    if type(response) is RelayedResponse:  # its fields are another's: it says nothing of its own
         if exchange is not None:
             response.add(REQUEST_ID_NAME, exchange.id.encode("ascii"))
         return
