@@ -99,7 +99,7 @@ async def _until_the_end(
 class Outflow:
     """A body on its way to a client, and how far it has come. What a relayed one is handed over to."""
 
-    __slots__ = ("_before", "_last", "_protocol", "_put", "_request", "exchange", "response")
+    __slots__ = ("_before", "_chunked", "_is_chunked", "_last", "_protocol", "_put", "_request", "exchange", "response")
 
     def __init__(self, request: web.Request, response: web.StreamResponse, exchange: Exchange) -> None:
         self._request = request
@@ -107,6 +107,7 @@ class Outflow:
         self.response = response
         self.exchange = exchange
         self._put = response.put if isinstance(response, RelayedResponse) else _refuse
+        self._is_chunked, self._chunked = response.chunked, False
         self._last = self._before = b""
 
     async def send_all(self, frames: AsyncIterator[bytes]) -> None:
@@ -126,14 +127,18 @@ class Outflow:
 
     def take(self, piece: bytes) -> bool:
         """Write `piece` now; whether the client has room for more."""
-        if not self._put(piece):
+        exchange, protocol = self.exchange, self._protocol
+        if self._chunked and protocol.transport is not None and not protocol.transport.is_closing():
+            protocol.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        elif self._put(piece):
+            self._chunked = self._is_chunked  # the head is out: from here on a piece is a chunk
+        else:
             return False
-        exchange = self.exchange
         if exchange.first_byte is None:
             exchange.first_byte = monotonic_ns()
         exchange.bytes_out += len(piece)
         self._before, self._last = self._last, piece
-        return not self._protocol._paused
+        return not protocol._paused
 
     async def taken(self) -> None:
         """Wait until the client has room. Raises ConnectionResetError if it has left."""

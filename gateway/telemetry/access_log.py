@@ -3,12 +3,12 @@
 A field that is not known is left out. The table `FIELDS` is what `docs/log.md` describes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
-import orjson
+import msgspec
+from msgspec import Struct
 
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 
@@ -50,90 +50,149 @@ FIELDS: dict[str, str] = {
 }
 
 
+class Told(Struct, omit_defaults=True, kw_only=True):
+    """What a line tells, in the order of FIELDS; None is left out."""
+
+    time: str
+    level: str
+    event: str
+    request_id: str
+    proxy_request_id: str | None = None
+    trace_id: str
+    method: str
+    path: str
+    route: str
+    status: int | None = None
+    outcome: str
+    error: str | None = None
+    fault: str | None = None
+    client: str | None = None
+    project: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    stream_mode: str | None = None
+    session: str | None = None
+    upstream_status: int | None = None
+    upstream_request_id: str | None = None
+    duration_ms: float | None = None
+    first_byte_ms: float | None = None
+    bytes_in: int
+    bytes_out: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    retry: int | None = None
+    peer: str | None = None
+    user_agent: str | None = None
+    calls: list["ToldCall"] | None = None
+
+
 def json_line(exchange: Exchange) -> bytes:
     """The exchange as one JSON object and a line feed."""
-    return orjson.dumps(facts(exchange), option=orjson.OPT_APPEND_NEWLINE, default=str)
+    return _encode(told(exchange)) + b"\n"
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def text_line(exchange: Exchange) -> bytes:
     """The exchange for a terminal."""
-    known = facts(exchange)
-    parts = [known["time"][11:23], f"{known.get('status', '-')!s:>3}", f"{known['duration_ms']:>9.1f} ms"]
-    parts += [exchange.method, exchange.path]
-    parts += [
-        f"{name}={known[name]}"
-        for name in (
-            "outcome",
-            "error",
-            "client",
-            "provider",
-            "model",
-            "first_byte_ms",
-            "input_tokens",
-            "output_tokens",
-            "trace_id",
-        )
-        if name in known and known[name] != Outcome.COMPLETE
+    line = told(exchange)
+    parts = [
+        line.time[11:23],
+        f"{line.status or '-'!s:>3}",
+        f"{line.duration_ms or 0:>9.1f} ms",
+        line.method,
+        line.path,
     ]
-    return (" ".join(str(part) for part in parts).encode("utf-8", "backslashreplace")) + b"\n"
+    shown = {name: getattr(line, name) for name in _SHOWN}
+    parts += [f"{name}={value}" for name, value in shown.items() if value is not None and value != Outcome.COMPLETE]
+    return " ".join(parts).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def facts(exchange: Exchange) -> dict[str, Any]:
-    """What is known, by the names of FIELDS and in their order."""
+_SHOWN = (
+    "outcome",
+    "error",
+    "client",
+    "provider",
+    "model",
+    "first_byte_ms",
+    "input_tokens",
+    "output_tokens",
+    "trace_id",
+)
+
+
+def told(exchange: Exchange) -> Told:
+    """What is known of the exchange."""
     # Of a workflow the first call, of attempts at one the last: it was passed on.
     call = exchange.calls[0 if exchange.project else -1] if exchange.calls else None
-    line = {
-        "time": _instant(exchange.started_at),
-        "level": _level(exchange.outcome),
-        "event": "exchange",
-        "request_id": exchange.id,
-        "proxy_request_id": exchange.proxy_request_id,
-        "trace_id": exchange.trace.trace_id,
-        "method": exchange.method,
-        "path": _clean(exchange.path),
-        "route": exchange.route,
-        "status": exchange.status or None,
-        "outcome": exchange.outcome,
-        "error": exchange.error,
-        "fault": exchange.fault,
-        "client": exchange.client,
-        "project": exchange.project,
-        "provider": exchange.provider or (call.provider if call else None),
-        "model": _model(call) if call else None,
-        "stream_mode": exchange.stream_mode,
-        "session": exchange.session,
-        "upstream_status": call.status if call else None,
-        "upstream_request_id": call.request_id if call else None,
-        "duration_ms": _milliseconds(exchange.started, exchange.ended),
-        "first_byte_ms": _milliseconds(exchange.started, exchange.first_byte),
-        "bytes_in": exchange.bytes_in,
-        "bytes_out": exchange.bytes_out,
-        "input_tokens": _tokens(exchange, "input_tokens"),
-        "output_tokens": _tokens(exchange, "output_tokens"),
-        "retry": exchange.retry_count or None,
-        "peer": exchange.peer or None,
-        "user_agent": _clean(exchange.user_agent[:200]) or None,
-        "calls": [_call(each) for each in exchange.calls] if exchange.project or len(exchange.calls) > 1 else None,
-    }
-    return {name: value for name, value in line.items() if value is not None}
+    input_tokens, output_tokens = _tokens(exchange.calls)
+    return Told(
+        time=_instant(exchange.started_at),
+        level=_level(exchange.outcome),
+        event="exchange",
+        request_id=exchange.id,
+        proxy_request_id=exchange.proxy_request_id,
+        trace_id=exchange.trace.trace_id,
+        method=exchange.method,
+        path=_clean(exchange.path),
+        route=exchange.route,
+        status=exchange.status or None,
+        outcome=exchange.outcome,
+        error=exchange.error,
+        fault=exchange.fault,
+        client=exchange.client,
+        project=exchange.project,
+        provider=exchange.provider or (call.provider if call else None),
+        model=_model(call) if call else None,
+        stream_mode=exchange.stream_mode,
+        session=exchange.session,
+        upstream_status=call.status if call else None,
+        upstream_request_id=call.request_id if call else None,
+        duration_ms=_milliseconds(exchange.started, exchange.ended),
+        first_byte_ms=_milliseconds(exchange.started, exchange.first_byte),
+        bytes_in=exchange.bytes_in,
+        bytes_out=exchange.bytes_out,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        retry=exchange.retry_count or None,
+        peer=exchange.peer or None,
+        user_agent=_clean(exchange.user_agent[:200]) or None,
+        calls=[_call(each) for each in exchange.calls] if exchange.project or len(exchange.calls) > 1 else None,
+    )
 
 
-def _call(call: UpstreamCall) -> dict[str, Any]:
+class ToldCall(Struct, omit_defaults=True, kw_only=True):
+    """What a line tells of one of several calls."""
+
+    step: str | None = None
+    attempt: int | None = None
+    provider: str
+    model: str | None = None
+    status: int | None = None
+    outcome: str
+    error: str | None = None
+    duration_ms: float | None = None
+    first_byte_ms: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+def _call(call: UpstreamCall) -> ToldCall:
     usage = call.facts.usage
-    told = {
-        "step": call.step,
-        "attempt": call.attempt or None,
-        "provider": call.provider,
-        "model": _model(call),
-        "status": call.status,
-        "outcome": call.outcome,
-        "error": call.error,
-        "duration_ms": _milliseconds(call.started, call.ended),
-        "first_byte_ms": _milliseconds(call.started, call.first_byte),
-        "input_tokens": usage.input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-    }
-    return {name: value for name, value in told.items() if value is not None}
+    return ToldCall(
+        step=call.step,
+        attempt=call.attempt or None,
+        provider=call.provider,
+        model=_model(call),
+        status=call.status,
+        outcome=call.outcome,
+        error=call.error,
+        duration_ms=_milliseconds(call.started, call.ended),
+        first_byte_ms=_milliseconds(call.started, call.first_byte),
+        input_tokens=usage.input_tokens if usage else None,
+        output_tokens=usage.output_tokens if usage else None,
+    )
 
 
 def _model(call: UpstreamCall) -> str | None:
@@ -141,10 +200,18 @@ def _model(call: UpstreamCall) -> str | None:
     return _clean(model[:200]) if model else None
 
 
-def _tokens(exchange: Exchange, name: str) -> int | None:
-    told = [getattr(call.facts.usage, name) for call in exchange.calls if call.facts.usage is not None]
-    known = [count for count in told if count is not None]
-    return sum(known) if known else None
+def _tokens(calls: Sequence[UpstreamCall]) -> tuple[int | None, int | None]:
+    """The tokens that went in and came out of all calls, as far as they are known."""
+    into = out = None
+    for call in calls:
+        usage = call.facts.usage
+        if usage is None:
+            continue
+        if usage.input_tokens is not None:
+            into = usage.input_tokens + (into or 0)
+        if usage.output_tokens is not None:
+            out = usage.output_tokens + (out or 0)
+    return into, out
 
 
 def _milliseconds(since: int, until: int | None) -> float | None:

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpParser, RawResponseMessage
+from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from gateway.errors import GatewayError, IdleTimeout, UpstreamTimeout
@@ -130,10 +130,13 @@ class UpstreamProtocol(ResponseHandler):
         pieces = payload._buffer
         if not pieces or self._sink is None:
             return
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        piece = b"".join(pieces)
         pieces.clear()
-        if self._sink.take(piece):
-            return
+        if not self._sink.take(piece):
+            self._filled(payload)
+
+    def _filled(self, payload: StreamReader) -> None:
+        """Read nothing more until the sink can take it."""
         self._sink_is_full = True
         if not payload._eof:
             self._pause_reading_for_buffer()
@@ -175,18 +178,35 @@ class UpstreamProtocol(ResponseHandler):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if not self._expected and data:
-            self.force_close()
-            if self.transport is not None:
-                self.transport.abort()
+        self.heard = self.heard or self.waiting_for is not Waiting.HEAD  # interim heads do not put off the deadline
+        sink, body, parser = self._sink, self._body, self._parser
+        if sink is None or body is None or parser is None:
+            self._receive(data)
             return
-        if self.waiting_for is not Waiting.HEAD:  # interim responses do not put off the deadline for the head
-            self.heard = True
-        if self._sink is None or self._body is None or self._parser is None:
-            super().data_received(data)
+        try:
+            messages, upgraded, _ = parser.feed_data(data)
+        except Exception as error:
+            if self.transport is not None:
+                self.transport.close()
+            self.set_exception(HttpProcessingError(), error)
         else:
-            self._parse_body(self._parser, data)
-            self._pass_on(self._body)
+            if messages or upgraded:  # more than the response that was asked for
+                self.force_close()
+        pieces = body._buffer
+        if len(pieces) == 1:
+            if not sink.take(pieces.popleft()):
+                self._filled(body)
+        elif pieces:
+            self._pass_on(body)
+
+    def _receive(self, data: bytes) -> None:
+        """Take in what is no body that was handed over."""
+        if self._expected or not data:
+            super().data_received(data)
+            return
+        self.force_close()
+        if self.transport is not None:
+            self.transport.abort()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""
@@ -199,18 +219,6 @@ class UpstreamProtocol(ResponseHandler):
         """As every body asks for at its end, paused or not."""
         if self._reading_paused or resume_parser:
             super().resume_reading(resume_parser)
-
-    def _parse_body(self, parser: "HttpParser[Any]", data: bytes) -> None:
-        """What aiohttp's `data_received` does in the middle of a body."""
-        try:
-            messages, upgraded, _ = parser.feed_data(data)
-        except Exception as error:
-            if self.transport is not None:
-                self.transport.close()
-            self.set_exception(HttpProcessingError(), error)
-        else:
-            if messages or upgraded:  # more than the response that was asked for
-                self.force_close()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
         # A parser that fails inside a body tells only whoever waits for the next head.

@@ -31,6 +31,7 @@ def test_a_line_holds_what_is_known_and_nothing_else() -> None:
 def test_fields_come_in_the_order_of_the_table() -> None:
     names = list(json.loads(access_log.json_line(exchange(call(facts=chat()), client="a", project="demo"))))
     assert names == [name for name in access_log.FIELDS if name in names]
+    assert access_log.Told.__struct_fields__ == tuple(access_log.FIELDS)
 
 
 def test_a_project_lists_its_calls_and_sums_their_tokens() -> None:
