@@ -131,15 +131,8 @@ class Relay:
         coded = response.field(b"content-encoding") not in (b"", b"identity")
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
-        key = self._key if answered.provider is self._provider else _key_of(answered.provider)
-        without = headers.REPRESENTATION if kind else ()
-        fields = headers.to_client(response.fields, key=key, without=without, layout=response.layout)
-        if answered.attempts:
-            fields.extend(self._told(answered))
-        if kind is not None:
-            fields.append((b"Content-Type", kind.encode("ascii")))
         try:
-            reply = RelayedResponse(response.status, response.reason, fields)
+            reply = self._reply(answered, kind)
         except ValueError as error:
             raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
         if kind is None and (body := response.whole()) is not None:
@@ -154,6 +147,27 @@ class Relay:
         assert shape is not None
         frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
         return await stream(request, reply, frames, error_frame)
+
+    def _reply(self, answered: Answered, kind: str | None) -> RelayedResponse:
+        """The response to the client, without its body. Raises ValueError if it cannot be sent."""
+        response = answered.response
+        key = self._key if answered.provider is self._provider else _key_of(answered.provider)
+        status, reason, layout = response.status, response.reason, response.layout
+        lines = headers.client_lines(response.fields, layout, key=key) if kind is None else None
+        length = response.field(b"content-length")
+        if lines is not None and (length.isdigit() or not length):
+            reply = RelayedResponse.of_lines(
+                status, reason, lines, length=int(length) if length else None, has_date=b"date" in layout.at
+            )
+        else:
+            without = headers.REPRESENTATION if kind else ()
+            reply = RelayedResponse(status, reason, headers.to_client(response.fields, key=key, without=without))
+        if answered.attempts:
+            for name, value in self._told(answered):
+                reply.add(name, value)
+        if kind is not None:
+            reply.add(b"Content-Type", kind.encode("ascii"))
+        return reply
 
     def _told(self, answered: Answered) -> Iterator[headers.Field]:
         """What the gateway did to get this answer."""

@@ -6,9 +6,8 @@ alone are this server's to say. Only when somebody asks for `headers` do they be
 those bytes: most responses leave without ever having been decoded.
 """
 
-import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -17,7 +16,7 @@ from aiohttp.http import HttpVersion11, StreamWriter
 from aiohttp.web_response import REASON_PHRASES
 from multidict import CIMultiDict
 
-_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+from gateway.wire.headers import all_tokens
 
 
 class RelayedResponse(web.StreamResponse):
@@ -34,6 +33,32 @@ class RelayedResponse(web.StreamResponse):
     def __init__(
         self, status: int, reason: str | None, fields: Iterable[tuple[bytes, bytes]], *, body: bytes | None = None
     ) -> None:
+        fields = [*fields]
+        if not all_tokens([name for name, _ in fields]):
+            raise ValueError("A field's name is not a token")
+        names = [name.lower() for name, _ in fields]
+        length = _agreed([value for (_, value), name in zip(fields, names, strict=True) if name == b"content-length"])
+        self._begin(status, reason, _lines(fields), length, b"date" in names)
+        self._whole = body or b""
+        if body is not None and length is None:
+            self._length = len(body)
+            self.add(b"Content-Length", b"%d" % len(body))
+        if b"transfer-encoding" in names or b"connection" in names or names.count(b"content-length") > 1:
+            self._become_text()
+            self._text.popall(hdrs.CONTENT_LENGTH, None)
+            if self._length is not None:
+                self._text[hdrs.CONTENT_LENGTH] = str(self._length)
+
+    @classmethod
+    def of_lines(
+        cls, status: int, reason: str, lines: bytes, *, length: int | None, has_date: bool
+    ) -> "RelayedResponse":
+        """The same from lines that hold no framing fields but, if it is known, the one Content-Length."""
+        response = cls.__new__(cls)
+        response._begin(status, reason, lines, length, has_date)
+        return response
+
+    def _begin(self, status: int, reason: str | None, lines: bytes, length: int | None, has_date: bool) -> None:
         if not 200 <= status <= 999:
             raise ValueError(f"{status} is not the status of a final response")
         # As StreamResponse's own, but for fields that may never be wanted.
@@ -42,39 +67,23 @@ class RelayedResponse(web.StreamResponse):
         self._reason = REASON_PHRASES.get(status, "") if reason is None else reason
         if "\r" in self._reason or "\n" in self._reason or "\0" in self._reason:
             raise ValueError("The reason holds a CR, LF or NUL")
-        self._raw: list[tuple[bytes, bytes]] | None = [*fields]
-        self._lines = _lines(self._raw)
-        self._names = names = _named(self._raw)
-        self._length = None if names.length_at is None else self._agreed_length(names.length_at)
-        self._whole = body or b""
-        if body is not None and self._length is None:
-            self._length = len(body)
-            self.add(b"Content-Length", b"%d" % len(body))
-        if names.is_framed or status == 204:
+        self._lines: bytes | None = lines
+        self._length: int | None = length
+        self._has_date = has_date
+        self._whole = b""
+        if status == 204:
             self._become_text()
-
-    def _agreed_length(self, at: int) -> int:
-        assert self._raw is not None
-        length = self._raw[at][1]
-        if not length.isdigit():
-            raise ValueError("The Content-Length is not a number")
-        if self._names.has_lengths:
-            if any(value != length for name, value in self._raw if name.lower() == b"content-length"):
-                raise ValueError("The Content-Length is not one number")
-            self._headers[hdrs.CONTENT_LENGTH] = length.decode("ascii")
-        return int(length)
 
     def add(self, name: bytes, value: bytes) -> None:
         """Add a field that `fields` did not have; both are ASCII."""
-        if self._raw is None:
+        if self._lines is None:
             self._headers[name.decode("ascii")] = value.decode("ascii")
         else:
-            self._raw.append((name, value))
             self._lines += b"%b: %b\r\n" % (name, value)
 
     @property  # type: ignore[override]
     def _headers(self) -> CIMultiDict[str]:
-        if self._raw is not None:
+        if self._lines is not None:
             self._become_text()
         return self._text
 
@@ -83,8 +92,9 @@ class RelayedResponse(web.StreamResponse):
         self._text = fields
 
     def _become_text(self) -> None:
-        raw, self._raw = self._raw, None
-        self._text = CIMultiDict((_decoded(name), _decoded(value)) for name, value in raw or ())
+        lines, self._lines = self._lines or b"", None
+        pairs = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+        self._text = CIMultiDict([(_decoded(name), _decoded(value)) for name, _, value in pairs])
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self._eof_sent:
@@ -164,8 +174,8 @@ class RelayedResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         self._must_be_empty_body = must_be_empty_body(request._method, self._status)
-        if self._raw is not None and not self._cookies:
-            self._frame_raw(request)
+        if self._lines is not None and not self._cookies:
+            self._frame_lines(request)
             return
         fields = self._headers
         fields.popall(hdrs.TRANSFER_ENCODING, None)
@@ -185,25 +195,26 @@ class RelayedResponse(web.StreamResponse):
         for cookie in self._cookies.values() if self._cookies else ():
             fields.add(hdrs.SET_COOKIE, cookie.output(header="")[1:])
 
-    def _frame_raw(self, request: web.BaseRequest) -> None:
+    def _frame_lines(self, request: web.BaseRequest) -> None:
         if self._length is None and not self._must_be_empty_body:
             if request._version is HttpVersion11:
                 self._chunked = True
                 self.add(b"Transfer-Encoding", b"chunked")
             else:
                 self._keep_alive = False
-        if not self._names.has_date:
+        if not self._has_date:
             self.add(b"Date", rfc822_formatted_time().encode("ascii"))
         if not self._keep_alive:
             self.add(b"Connection", b"close")
 
     def _fill(self) -> None:
         """Put the head where it leaves with whatever is written first."""
-        if self._raw is None:
+        if self._lines is None:
             head, length = self._head_of_text(), self._text.get(hdrs.CONTENT_LENGTH)
             self._length = None if length is None else int(length)
         else:
-            head = self._head_of_bytes()
+            reason = self._reason.encode("utf-8", "surrogateescape")
+            head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, reason, self._lines)
         # Only now is the writer touched: had this failed, it is another response's.
         writer: Any = self._payload_writer
         writer._headers_buf = head
@@ -217,10 +228,6 @@ class RelayedResponse(web.StreamResponse):
 
     # A response is in this server's version, whatever the request's was (RFC 9110, section 6.2).
 
-    def _head_of_bytes(self) -> bytes:
-        reason = self._reason.encode("utf-8", "surrogateescape")
-        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, reason, self._lines)
-
     def _head_of_text(self) -> bytes:
         lines = [f"HTTP/1.1 {self._status} {self._reason}"]
         lines += [f"{name}: {value}" for name, value in self._headers.items()]
@@ -231,13 +238,13 @@ class RelayedResponse(web.StreamResponse):
         return head.encode("utf-8", "surrogateescape")
 
 
-class _Names(NamedTuple):
-    """What the names of some fields tell: the same for all that have them in the same order."""
-
-    length_at: int | None  # of the first Content-Length
-    has_lengths: bool  # several of them
-    has_date: bool
-    is_framed: bool  # by fields that belong to a connection
+def _agreed(lengths: Sequence[bytes]) -> int | None:
+    """The length that all of them tell."""
+    if not lengths:
+        return None
+    if not lengths[0].isdigit() or any(length != lengths[0] for length in lengths):
+        raise ValueError("The Content-Length is not one number")
+    return int(lengths[0])
 
 
 def _lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -247,35 +254,6 @@ def _lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     if lines.count(b"\r") != count or lines.count(b"\n") != count or b"\0" in lines:
         raise ValueError("A field's value holds a CR, LF or NUL")
     return lines
-
-
-def _named(fields: Sequence[tuple[bytes, bytes]]) -> _Names:
-    """What the fields' names tell. ValueError for fields that cannot be sent as they are."""
-    names = tuple([name for name, _ in fields])
-    known = _KNOWN.get(names)
-    if known is None:
-        known = _read(names)
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        _KNOWN[names] = known
-    return known
-
-
-def _read(names: tuple[bytes, ...]) -> _Names:
-    if not all(map(_is_token, names)):
-        raise ValueError("A field's name is not a token")
-    lower = [name.lower() for name in names]
-    lengths = lower.count(b"content-length")
-    return _Names(
-        length_at=lower.index(b"content-length") if lengths else None,
-        has_lengths=lengths > 1,
-        has_date=b"date" in lower,
-        is_framed=b"transfer-encoding" in lower or b"connection" in lower,
-    )
-
-
-_KNOWN: Final[dict[tuple[bytes, ...], _Names]] = {}
-_MOST_KNOWN: Final = 512
 
 
 def _decoded(raw: bytes) -> str:

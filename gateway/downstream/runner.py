@@ -135,7 +135,7 @@ class GuardedRunner(web.AppRunner):
         plain = await super()._make_server()
         return self._guarded(
             cast(Any, Dispatch(self.app).handle),
-            request_factory=partial(self.app._make_request, _cls=GuardedRequest),
+            request_factory=partial(GuardedRequest, loop=asyncio.get_running_loop()),
             handler_cancellation=plain.handler_cancellation,
             loop=asyncio.get_running_loop(),
             **plain._kwargs,

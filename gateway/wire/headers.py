@@ -7,6 +7,7 @@ Rule 3: fields the gateway adds come after the client's were sifted, so that no 
 Fields are raw: `(name, value)` as received. Names of ours are given in any case and compared without regard to it.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -127,12 +128,17 @@ def to_upstream(
 class Layout(NamedTuple):
     """What the names in a response's head tell, whatever the values: the same for all heads that have them in the same
     order, and so worked out once for most. `at` is where a name, in lower case, stands first.
+
+    `template` makes lines of the values that pass, `count` in number; None if a name cannot stand in a line.
     """
 
     at: Mapping[bytes, int]
     passing: tuple[bytes, ...]
     names: tuple[bytes, ...]
     connections: int
+    lengths: int
+    template: bytes | None
+    count: int
 
 
 def layout_of(fields: Fields) -> Layout:
@@ -143,34 +149,41 @@ def layout_of(fields: Fields) -> Layout:
 
 def _laid_out(names: tuple[bytes, ...]) -> Layout:
     passing = tuple(map(_CLIENT.verdict, names))
-    at = {name.lower(): index for index, name in reversed([*enumerate(names)])}
-    connections = sum(name.lower() == b"connection" for name in names)
-    layout = Layout(at, passing, tuple(filter(None, passing)), connections)
+    lower = [name.lower() for name in names]
+    kept = [*compress(names, passing)]
+    layout = Layout(
+        at={name: index for index, name in reversed([*enumerate(lower)])},
+        passing=passing,
+        names=tuple(filter(None, passing)),
+        connections=lower.count(b"connection"),
+        lengths=lower.count(b"content-length"),
+        template=b"".join([name.replace(b"%", b"%%") + b": %b\r\n" for name in kept]) if all_tokens(kept) else None,
+        count=len(kept),
+    )
     if len(_LAYOUTS) >= _MOST_LAYOUTS:
         _LAYOUTS.clear()
     _LAYOUTS[names] = layout
     return layout
 
 
+def all_tokens(names: Iterable[bytes]) -> bool:
+    """Whether all of them can be the name of a field (RFC 9110, section 5.6.2)."""
+    return all(map(_is_token, names))
+
+
+_is_token: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _LAYOUTS: Final[dict[tuple[bytes, ...], Layout]] = {}
 _MOST_LAYOUTS: Final = 512
 
 
-def to_client(
-    fields: Fields, *, key: bytes = b"", without: Collection[bytes] = (), layout: Layout | None = None
-) -> list[Field]:
+def to_client(fields: Fields, *, key: bytes = b"", without: Collection[bytes] = ()) -> list[Field]:
     """The fields of the response to a client.
 
     `key` is the provider's: a field that holds it is left out. `without` are further names, in lower case, to leave
     out: nothing for a body relayed as it came (its `Content-Length` then stays), `REPRESENTATION` for one written
-    anew. A body without a length, or an event stream, is marked as not to be buffered. `layout` is that of `fields`,
-    where it is known.
+    anew. A body without a length, or an event stream, is marked as not to be buffered.
     """
-    names: Sequence[bytes]
-    if layout is None or not _is_usual(fields, layout):
-        kept, names = _sifted(fields, _CLIENT)
-    else:
-        kept, names = [*compress(fields, layout.passing)], layout.names
+    kept, names = _sifted(fields, _CLIENT)
     streamed = b"content-length" in without or b"content-length" not in names or _is_event_stream(kept, names)
     if without:
         kept = [field for field, name in zip(kept, names, strict=True) if name not in without]
@@ -315,6 +328,25 @@ def _named_by_connection(fields: Fields, verdicts: Sequence[bytes | None]) -> se
         if not passing and len(name) == 10 and value not in _USUAL_CONNECTION and name.lower() == b"connection":
             named.update(map(bytes.strip, value.lower().split(b",")))
     return named
+
+
+def client_lines(fields: Fields, layout: Layout, *, key: bytes = b"") -> bytes | None:
+    """What `to_client` makes of the fields of a body that is relayed as it came, as lines of a head.
+
+    None if there is anything unusual about them: then `to_client` is to look closer.
+    """
+    if layout.template is None or layout.lengths > 1 or not _is_usual(fields, layout):
+        return None
+    lines = layout.template % tuple(compress([value for _, value in fields], layout.passing))
+    count = layout.count
+    if lines.count(b"\r") != count or lines.count(b"\n") != count or b"\0" in lines:
+        return None
+    if len(key) >= _LEAST_SECRET and key in lines:
+        return None
+    kind = layout.at.get(b"content-type")
+    if not layout.lengths or (kind is not None and fields[kind][1].lower().startswith(_STREAM_TYPES)):
+        lines += b"%b: %b\r\n" % _UNBUFFERED
+    return lines
 
 
 def _is_usual(fields: Fields, layout: Layout) -> bool:
