@@ -121,9 +121,6 @@ def _check_workers(reader: Reader, settings: Settings) -> None:
 def _check_limits(reader: Reader, settings: Settings, clients: Clients) -> None:
     for name, problem in limiters.problems(settings.rates, settings.prices, clients):
         reader.problem(name, problem)
-    unshared = limiters.refuse_unshared(settings.server.workers, settings.rates, clients, settings.redis)
-    if unshared is not None:
-        reader.problem("GATEWAY_WORKERS", unshared)
 
 
 def _demo(reader: Reader, clients: Clients, host: str) -> Secret:
