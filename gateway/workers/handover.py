@@ -50,14 +50,18 @@ class Handover:
 
     def open(self) -> None:
         """Raises CannotServe if nothing can be offered there."""
-        if self._path:
-            try:
-                self._offer = self._opened()
-            except OSError as error:
-                said = error.strerror or error
-                raise CannotServe(f"cannot offer sockets at {self._path}: {said} (see GATEWAY_HANDOVER)") from error
-            self._sockets = [each.dup() for each in self._offered]  # whoever serves on the others closes them
-            asyncio.get_running_loop().add_reader(self._offer, self._hand_over)
+        if not self._path:
+            return
+        offer = socket.socket(socket.AF_UNIX)
+        try:
+            self._put_in_place(offer)
+        except OSError as error:
+            offer.close()
+            said = error.strerror or error
+            raise CannotServe(f"cannot offer sockets at {self._path}: {said} (see GATEWAY_HANDOVER)") from error
+        self._offer = offer
+        self._sockets = [each.dup() for each in self._offered]  # whoever serves on the others closes them
+        asyncio.get_running_loop().add_reader(offer, self._hand_over)
 
     @property
     def is_succeeded(self) -> bool:
@@ -76,20 +80,18 @@ class Handover:
             each.close()
         self._sockets.clear()
 
-    def _opened(self) -> socket.socket:
-        """A listening socket for this user alone, put in the path's place in one step."""
-        beside = f"{self._path}.{os.getpid()}"
-        offer = socket.socket(socket.AF_UNIX)
-        offer.setblocking(False)
+    def _put_in_place(self, offer: socket.socket) -> None:
+        """Listen at the path, for this user alone; who listened there no longer does, from one moment to the next."""
+        beside = Path(f"{self._path}.{os.getpid()}")
         before = os.umask(0o177)
         try:
-            offer.bind(beside)
+            offer.bind(str(beside))
         finally:
             os.umask(before)
+        offer.setblocking(False)
         offer.listen()
-        self._identity = _identity(beside)
-        Path(beside).rename(self._path)
-        return offer
+        self._identity = _identity(str(beside))
+        beside.rename(self._path)
 
     def _hand_over(self) -> None:
         assert self._offer is not None

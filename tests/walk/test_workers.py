@@ -406,3 +406,11 @@ async def test_where_nobody_can_start_the_gateway_says_so_and_ends(tmp_path: Pat
     assert last.startswith("gateway: no worker can start: worker ")
     assert "exit code 7, 3 times in a row" in last
     assert b"serving on" not in process.written
+
+
+async def test_a_place_where_sockets_cannot_be_offered_is_one_clear_line(tmp_path: Path) -> None:
+    process = Process(tmp_path, {"GATEWAY_WORKERS": "2", "GATEWAY_HANDOVER": str(tmp_path / ("x" * 150))})
+    await process.start()
+    assert await process.ended() == 1
+    assert process.written.decode().strip().splitlines()[-1].startswith("gateway: cannot offer sockets at ")
+    assert b"Traceback" not in process.written
