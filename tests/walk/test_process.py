@@ -144,6 +144,15 @@ async def test_sighup_takes_over_keys_and_refuses_what_is_wrong(tmp_path: Path, 
         assert await status(process, NEW_KEY) == 200
 
 
+async def test_a_single_process_is_not_ended_by_the_signal_that_replaces_workers(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    async with Process(tmp_path, variables(upstream)) as process:
+        process.signal(signal.SIGUSR2)
+        await process.until(lambda: b"SIGUSR2 replaces workers" in process.written)
+        assert await status(process) == 200
+
+
 async def test_a_busy_port_is_one_clear_line(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     second = Process(tmp_path, variables(upstream, GATEWAY_PORT=str(upstream.port)))
     await second.start()
