@@ -5,8 +5,11 @@ or that lacks a piece and does not say so, cannot pass.
 """
 
 import asyncio
+import fcntl
 import random
 import secrets
+import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,6 +31,7 @@ FAULTS = ("fail=500", "fail=503", "fail=429", "cut-after=3", "error-after=3", "u
 UNARY_FAULTS = tuple(fault for fault in FAULTS if not fault.startswith(("unmarked", "error")))
 LARGE = "words=300+width=4000+pace=0"
 TOO_LARGE_TO_FLUSH = "words=4000+width=4000+pace=0"
+STALL = 5.0  # seconds, more than the gateway has patience for
 MOST_KEPT = 100  # of what was wrong
 
 Kind = Callable[[aiohttp.ClientSession], Awaitable[str]]
@@ -134,13 +138,26 @@ async def take_nothing(session: aiohttp.ClientSession) -> str:
     """The gateway has to end this: a client that takes nothing of what is there for it."""
     body, _ = question(f"{MODEL}+{TOO_LARGE_TO_FLUSH}", stream=True)
     async with session.post(CHAT, data=body, headers=HEADERS) as response:
-        await asyncio.sleep(4)
+        await until_nothing_more_fits(response)
         try:
             while await response.content.readany():
                 pass
         except aiohttp.ClientPayloadError:
             return ERROR
-    raise Wrong("took nothing for seconds, and was served nevertheless")
+    raise Wrong(f"took nothing for {STALL} s, and was served nevertheless")
+
+
+async def until_nothing_more_fits(response: aiohttp.ClientResponse) -> None:
+    """Wait until no more has arrived in the kernel for some seconds: whoever sends has had to wait as long."""
+    assert response.connection is not None
+    assert response.connection.transport is not None
+    descriptor = response.connection.transport.get_extra_info("socket").fileno()
+    arrived, since = -1, time.monotonic()
+    while time.monotonic() - since < STALL:
+        waiting = int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+        if waiting != arrived:
+            arrived, since = waiting, time.monotonic()
+        await asyncio.sleep(0.1)
 
 
 async def send_nothing(session: aiohttp.ClientSession) -> str:
@@ -149,7 +166,7 @@ async def send_nothing(session: aiohttp.ClientSession) -> str:
 
     async def stalling() -> AsyncIterator[bytes]:
         yield body[:20]
-        await asyncio.sleep(4)
+        await asyncio.sleep(STALL)
         yield body[20:]
 
     async with session.post(CHAT, data=stalling(), headers=HEADERS | {"Content-Length": str(len(body))}) as response:
