@@ -15,7 +15,7 @@ from tests.needing import ROOT
 
 pytestmark = pytest.mark.integration
 
-BEFORE = Look(processes=1, memory=50 * MIB, descriptors=20, tasks=3, served=0, called=0)
+BEFORE = Look(processes=1, memory=50 * MIB, descriptors=20, tasks=3, blocks=200_000, served=0, called=0)
 ERROR_BODY = b'{"error":{"message":"no","type":"server_error","param":null,"code":null}}'
 MARKER = b"data: [DONE]\n\n"
 
@@ -107,11 +107,16 @@ def test_who_leaves_early_must_have_heard_the_beginning_of_the_own_answer() -> N
 
 @pytest.mark.parametrize("name", EXACT)
 def test_what_is_left_over_is_told(name: str) -> None:
-    assert differences(BEFORE, BEFORE, growth=0) == []
-    (told_of,) = differences(BEFORE, replace(BEFORE, **{name: getattr(BEFORE, name) + 1}), growth=0)
+    assert differences(BEFORE, BEFORE) == []
+    (told_of,) = differences(BEFORE, replace(BEFORE, **{name: getattr(BEFORE, name) + 1}))
     assert told_of.startswith(EXACT[name])
-    (told_of,) = differences(BEFORE, replace(BEFORE, memory=60 * MIB), growth=8 * MIB)
-    assert told_of == "memory: 50.0 MiB before, 60.0 MiB after"
+
+
+def test_memory_that_is_left_over_is_told() -> None:
+    assert differences(BEFORE, replace(BEFORE, memory=55 * MIB, blocks=201_000)) == []
+    memory, blocks = replace(BEFORE, memory=90 * MIB), replace(BEFORE, blocks=210_000)
+    assert differences(BEFORE, memory) == ["memory: 50.0 MiB before, 90.0 MiB after"]
+    assert differences(BEFORE, blocks) == ["Python's blocks of memory: 200000 before, 210000 after"]
 
 
 def test_requests_without_a_line_and_errors_in_the_log_are_told(tmp_path: Path) -> None:

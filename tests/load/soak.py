@@ -17,7 +17,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 import aiohttp
@@ -32,11 +31,12 @@ WARM_UP = 0.2
 """Share of the time after which what a gateway takes for good has been taken: the first look is then."""
 
 SETTLE_SECONDS = 30.0
-GROWTH_BYTES = 8 << 20
-"""By which a process may have grown: what the memory allocator keeps differs by some megabytes from look to look."""
+GROWTH_BLOCKS = 5000
+"""By which Python's blocks of memory, garbage collected, may differ from look to look, in each process: an object that
+every request leaves behind is more in a short soak, too."""
 
-LONG_ENOUGH = 60.0
-"""Seconds. Before that a process has not yet taken what it takes for good, and its memory is shown and not judged."""
+GROWTH_BYTES = 24 << 20
+"""By which a process may have grown otherwise: what allocators keep for later comes and goes by megabytes."""
 
 MIB = 1 << 20
 
@@ -56,7 +56,7 @@ async def soak(seconds: float, workers: int, clients: int) -> int:
             before = await settled(running, upstream)
             await load(running, tally, clients, seconds * (1 - WARM_UP))
             after = await settled(running, upstream, as_before=before)
-            wrong = [*tally.wrong, *differences(before, after, growth=GROWTH_BYTES if seconds >= LONG_ENOUGH else inf)]
+            wrong = [*tally.wrong, *differences(before, after)]
             running.process.signal(signal.SIGTERM)
             code = await running.process.ended(60)
         wrong += [f"the gateway ended with exit code {code}"] if code else []
@@ -169,6 +169,7 @@ class Look:
     memory: int
     descriptors: int
     tasks: int
+    blocks: int
     served: int
     called: int
 
@@ -181,6 +182,7 @@ EXACT = {"processes": "processes", "descriptors": "open descriptors", "tasks": "
     "served": "exchanges open",
     "called": "requests the upstream still answers",
 }
+BLOCKS = "Python's blocks of memory"
 
 
 async def settled(running: Running, upstream: str, as_before: Look | None = None) -> Look:
@@ -202,25 +204,29 @@ async def look(running: Running, upstream: str) -> Look:
         async with session.get(f"{running.url}/metrics", headers={"Connection": "close"}) as response:
             figures = await response.text()
     pids = running.pids
+    told = [await _told(running.folder, pid) for pid in pids]
     return Look(
         processes=len(pids),
         memory=sum(map(_memory, pids)),
         descriptors=sum(map(_descriptors, pids))
         - _figure(figures, 'gateway_pool_connections{provider="mock",state="idle"}'),
-        tasks=sum([await _tasks(running.folder, pid) for pid in pids]),
+        tasks=sum(tasks for tasks, _ in told),
+        blocks=sum(blocks for _, blocks in told),
         served=_figure(figures, "http_server_active_requests") - 1,
         called=max(0, called),
     )
 
 
-def differences(before: Look, after: Look, *, growth: float) -> list[str]:
-    """What is not as it was; of memory, what is above so many bytes of `growth` for each process."""
+def differences(before: Look, after: Look) -> list[str]:
+    """What is not as it was."""
     wrong = [
         f"{words}: {getattr(before, name)} before, {getattr(after, name)} after"
         for name, words in EXACT.items()
         if getattr(after, name) > getattr(before, name)
     ]
-    if after.memory - before.memory > growth * before.processes:
+    if after.blocks - before.blocks > GROWTH_BLOCKS * before.processes:
+        wrong.append(f"{BLOCKS}: {before.blocks} before, {after.blocks} after")
+    if after.memory - before.memory > GROWTH_BYTES * before.processes:
         wrong.append(f"memory: {before.memory / MIB:.1f} MiB before, {after.memory / MIB:.1f} MiB after")
     return wrong
 
@@ -240,6 +246,7 @@ def summary(tally: Tally, before: Look, after: Look, wrong: list[str]) -> str:
     lines = [f"{'':24}{'asked':>9}{'whole':>9}{'errors':>9}{'left':>9}"]
     lines += [f"{kind:24}{''.join(f'{count:9}' for count in tally.counts(kind))}" for kind in KINDS]
     lines += ["", f"{'':40}{'before':>12}{'after':>12}"]
+    lines += [f"{BLOCKS:40}{before.blocks:12}{after.blocks:12}"]
     lines += [f"{'memory, MiB':40}{before.memory / MIB:12.1f}{after.memory / MIB:12.1f}"]
     lines += [f"{words:40}{getattr(before, name):12}{getattr(after, name):12}" for name, words in EXACT.items()]
     lines += ["", *(f"wrong: {what}" for what in wrong[:20])]
@@ -255,14 +262,16 @@ def _descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-async def _tasks(folder: Path, pid: int) -> int:
-    told = folder / f"tasks-{pid}"
+async def _told(folder: Path, pid: int) -> tuple[int, int]:
+    """What the process says of itself (`inside/sitecustomize.py`): tasks and blocks of memory."""
+    told = folder / f"told-{pid}"
     told.unlink(missing_ok=True)
     os.kill(pid, signal.SIGUSR1)
     async with asyncio.timeout(10):
         while not told.exists():
             await asyncio.sleep(0.01)
-    return int(told.read_text())
+    tasks, blocks = map(int, told.read_text().split())
+    return tasks, blocks
 
 
 def _figure(figures: str, series: str) -> int:
