@@ -35,8 +35,8 @@ GROWTH_BLOCKS = 5000
 """By which Python's blocks of memory, garbage collected, may differ from look to look, in each process: an object that
 every request leaves behind is more in a short soak, too."""
 
-GROWTH_BYTES = 24 << 20
-"""By which a process may have grown otherwise: what allocators keep for later comes and goes by megabytes."""
+GROWTH_BYTES = 16 << 20
+"""By which a process may have grown in all: pages that are in use in part come and go by megabytes."""
 
 MIB = 1 << 20
 
