@@ -5,6 +5,7 @@ Exit codes: 0 all is well, 1 the gateway could not serve, 2 the command or the c
 
 import argparse
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +21,11 @@ from gateway.settings import Reader, SettingsError
 from gateway.settings.document import as_env, as_markdown
 from gateway.settings.env_file import merged_environ
 from gateway.summary import resolved, welcome
+from gateway.workers.sockets import CannotServe
 
 ENV_FILE = Path(".env")
 FORMATS = {"env": as_env, "markdown": as_markdown}
+NOT_SERVED = 1
 UNUSABLE = 2
 
 
@@ -39,6 +42,9 @@ def main(arguments: Sequence[str]) -> int:
         for problem in error.problems:
             print(f"gateway: {problem}", file=sys.stderr)
         return UNUSABLE
+    except CannotServe as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return NOT_SERVED
 
 
 def _serve(asked: argparse.Namespace) -> int:
@@ -46,11 +52,31 @@ def _serve(asked: argparse.Namespace) -> int:
     for warning in configuration.warnings:
         print(f"gateway: warning: {warning}", file=sys.stderr)
     # Imported late, here and below: the other commands need none of what serves, and are quick without it.
+    if configuration.settings.server.workers > 1:
+        from gateway.supervise import supervise
+
+        return supervise(configuration, _worker_command(asked), lambda at: _announce(configuration, at))
     from gateway.serve import serve
 
     return serve(
         configuration, lambda: reloaded(configuration, _environ(asked)), lambda at: _announce(configuration, at)
     )
+
+
+def _worker_command(asked: argparse.Namespace) -> list[str]:
+    env_file = ["--env-file", str(asked.env_file)] if asked.env_file else []
+    return [sys.executable, "-m", "gateway", "worker", *env_file]
+
+
+def _work(asked: argparse.Namespace) -> int:
+    try:
+        end = socket.socket(fileno=asked.line)
+    except OSError as error:
+        raise SettingsError(["workers are started by `python -m gateway serve`"]) from error
+    configuration = load(_environ(asked))
+    from gateway.work import work
+
+    return work(configuration, lambda: reloaded(configuration, _environ(asked)), end)
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -115,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", parents=[configured], help="serve (what is done without a command, too)")
     serve.set_defaults(run=_serve)
+    worker = commands.add_parser("worker", parents=[configured])  # no help: it is none that people use
+    worker.add_argument("line", type=int)
+    worker.set_defaults(run=_work)
     check = commands.add_parser(
         "check", parents=[configured], help="show what is configured, and what is wrong with it"
     )

@@ -1,9 +1,10 @@
 """The composition root: the one file that knows every room. Objects are made here and handed to whoever needs them."""
 
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from gateway.downstream.client_address import origin_reader
 from gateway.downstream.cors import open_to_pages, preflights
 from gateway.downstream.demo_app import demo_routes, ticket_routes
 from gateway.downstream.docs_app import docs_routes
-from gateway.downstream.metrics_app import metrics_route
+from gateway.downstream.metrics_app import Gathered, metrics_route
 from gateway.downstream.middlewares.authenticate import authenticate
 from gateway.downstream.middlewares.errors import errors
 from gateway.downstream.middlewares.limit import limit
@@ -57,28 +58,44 @@ class Lifecycle:
 
 
 @dataclass(frozen=True, slots=True)
+class InCommon:
+    """What one of several workers has together with the others; None: this process is alone, and has its own.
+
+    `limits` is one end of a socket pair whose other end an arbiter has.
+    """
+
+    limits: socket.socket | None = None
+    tickets: TicketStore | None = None
+    ticket_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    figures: Gathered | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
-    """The application and what its server steers it by."""
+    """The application and what its server steers it by. `figures` are what a scrape is told."""
 
     app: web.Application
     recorder: Recorder
     metrics: Metrics
     lifecycle: Lifecycle
+    figures: Gathered
 
 
-def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
+def build(configuration: Configuration, views: tuple[View, ...], common: InCommon | None = None) -> Gateway:
     """The application for `configuration`; every finished exchange is shown to `views`, metrics and tracing."""
+    common = common or InCommon()
     settings, providers = configuration.settings, configuration.providers
     vendors = {provider.name: provider.system or provider.name for provider in providers}
     metrics, tracing = _metrics(configuration, vendors), _tracing(settings, vendors)
     traced = (tracing.view,) if tracing is not None else ()
     recorder = Recorder((*views, metrics.view, *traced), metrics)
-    sold = ticket_store_for(settings.redis)
-    lifecycle, tickets = Lifecycle(), _tickets(settings, sold.store)
+    sold = ticket_store_for(settings.redis, common.tickets)
+    lifecycle, tickets = Lifecycle(), _tickets(settings, common.ticket_secret, sold.store)
+    figures = common.figures or metrics.gathered
     captured = tracing is not None and settings.tracing.content.capture is not Captured.OFF
     upstream = UpstreamClient(providers, pool_size=settings.pool_size, live=metrics, capture=Capture(captured))
     http = HttpCalls()
-    kept = limiter_for(settings.rates, settings.redis)
+    kept = limiter_for(settings.rates, settings.redis, common.limits)
     gate = Gate(Budgets(settings.rates.rules), kept.limiter)
     limited = LimitedUpstream(upstream, gate, settings.prices)
     _watch(metrics, recorder, tracing, upstream, kept)
@@ -92,7 +109,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
         *demo_routes(),
         *ticket_routes(tickets),
         project_list([bound.project for bound in configuration.projects]),
-        *(() if settings.metrics.on_own_listener else (metrics_route(metrics, settings.metrics),)),
+        *(() if settings.metrics.on_own_listener else (metrics_route(figures, settings.metrics),)),
         *docs_routes(configuration.docs, lambda: render(app)),
     )
     public = public_paths(own)
@@ -129,7 +146,7 @@ def build(configuration: Configuration, views: tuple[View, ...]) -> Gateway:
     for name, known in KNOWN.items():
         if name not in served:
             app.add_subapp(f"/provider/{name}", to_pages(unconfigured_app(name, known.dialect)))
-    return Gateway(app, recorder, metrics, lifecycle)
+    return Gateway(app, recorder, metrics, lifecycle, figures)
 
 
 def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -177,7 +194,7 @@ def _one_if(circuit: Circuit, state: State) -> int:
     return int(circuit.is_in(state))
 
 
-def _tickets(settings: Settings, store: TicketStore) -> Tickets:
+def _tickets(settings: Settings, minted: bytes, store: TicketStore) -> Tickets:
     configured = settings.tickets.secret
-    secret = secrets.token_bytes(32) if configured is None else configured.reveal().encode("utf-8")
+    secret = minted if configured is None else configured.reveal().encode("utf-8")
     return Tickets(secret, settings.tickets.seconds, store)

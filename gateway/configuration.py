@@ -32,10 +32,6 @@ ONLY_ON_LOOPBACK = (
     "the embedded default is served on loopback only, such as 127.0.0.1; "
     "configure a provider and GATEWAY_API_KEYS to be reached from elsewhere"
 )
-ONE_WORKER = (
-    "must be 1: a gateway is one process; run several behind a load balancer, with GATEWAY_REDIS_URL for what they "
-    "share"
-)
 NOT_BY_RELOAD = "what is configured and the embedded default do not take each other's place by a reload; restart"
 
 _VERSION = re.compile(r"/v\d[a-z0-9]*/?$")
@@ -56,6 +52,11 @@ class Configuration:
     @property
     def is_embedded_default(self) -> bool:
         return self.demo_key is not None
+
+    def with_demo_key(self, secret: str) -> "Configuration":
+        """The embedded default with a key that another process has made."""
+        self.clients.replace(_demo_clients(secret))
+        return replace(self, demo_key=Secret(secret))
 
     def with_mock(self, base_url: URL) -> "Configuration":
         """The embedded default, once its mock upstream is served at `base_url`."""
@@ -82,7 +83,6 @@ def read(reader: Reader) -> Configuration:
     names = {provider.name for provider in providers} if demo_key is None else {MOCK}
     projects = configured_projects(reader, names, embedded=demo_key is not None)
     docs = read_docs(reader)
-    _check_workers(reader, settings)
     _check_limits(reader, settings, clients)
     reader.finish()
     configuration = Configuration(settings, providers, clients, projects, docs, demo_key)
@@ -113,25 +113,21 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _check_workers(reader: Reader, settings: Settings) -> None:
-    if settings.server.workers > 1:
-        reader.problem("GATEWAY_WORKERS", ONE_WORKER)
-
-
 def _check_limits(reader: Reader, settings: Settings, clients: Clients) -> None:
     for name, problem in limiters.problems(settings.rates, settings.prices, clients):
         reader.problem(name, problem)
-    unshared = limiters.refuse_unshared(settings.server.workers, settings.rates, clients, settings.redis)
-    if unshared is not None:
-        reader.problem("GATEWAY_WORKERS", unshared)
 
 
 def _demo(reader: Reader, clients: Clients, host: str) -> Secret:
     if not is_loopback(host):
         reader.problem("GATEWAY_HOST", ONLY_ON_LOOPBACK)
     secret = new_key()
-    clients.replace(Clients([Key(digest_of(secret), Client(DEMO_CLIENT))]))
+    clients.replace(_demo_clients(secret))
     return Secret(secret)
+
+
+def _demo_clients(secret: str) -> Clients:
+    return Clients([Key(digest_of(secret), Client(DEMO_CLIENT))])
 
 
 def _warnings(reader: Reader, configuration: Configuration) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A worker from start to stop: the loop, the sockets, the signals, the drain."""
+"""A process that serves, from start to stop: the loop, the connections, the signals, the drain."""
 
 import asyncio
 import gc
@@ -6,20 +6,21 @@ import logging
 import resource
 import secrets
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from socket import socket
 from time import monotonic_ns
 
 import uvloop
 from aiohttp import web
 
-from gateway.app import Gateway, build
+from gateway.app import Gateway, InCommon, build
 from gateway.configuration import Configuration
 from gateway.downstream.connection import ConnectionBounds
-from gateway.downstream.metrics_app import metrics_app
+from gateway.downstream.metrics_app import Gathered, metrics_app
 from gateway.downstream.refusal import Malformed
-from gateway.downstream.runner import GuardedRunner
+from gateway.downstream.runner import GuardedRunner, GuardedServer
 from gateway.mock_upstream import DEMO, mock_app, serving
 from gateway.settings import Limits, Server, SettingsError
 from gateway.settings.metrics import MetricsSettings
@@ -27,11 +28,16 @@ from gateway.telemetry import logs
 from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.metric_table import LOG_LINES_LOST, MALFORMED_REQUESTS
-from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.trace_context import Sampler, open_trace
+from gateway.workers.handover import Handover, inherited
+from gateway.workers.sockets import BACKLOG, Sockets, listening
 
-BACKLOG = 4096
 LAST_WORDS_SECONDS = 3.0
+IDLE_SECONDS = 1.0
+"""So long a connection has to have been idle to be closed while the gateway drains: clients that use theirs more often
+are answered once more on it, and told that it was the last time."""
+
+LOOK_SECONDS = 0.05
 COLLECT_AFTER = 50_000  # allocations; collecting more often costs a tenth of all time
 
 logger = logging.getLogger("gateway")
@@ -40,65 +46,65 @@ Reload = Callable[[], Configuration]
 Announce = Callable[[str], None]
 
 
-class PortTaken(Exception):
-    """The address cannot be listened on."""
-
-
 def serve(configuration: Configuration, reload: Reload, announce: Announce) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit code.
+    """Serve in this process until SIGTERM or SIGINT; the exit code. Raises CannotServe.
 
     `reload` reads the configuration anew, for SIGHUP; `announce` is told the address once it is served.
     """
     raise_descriptor_limit()
     with LogWriter(configuration.settings.log.file) as writer:
         logs.through(writer, configuration.settings.log)
-        try:
-            uvloop.run(_serve(configuration, reload, announce, writer))
-        except PortTaken as taken:
-            print(f"gateway: {taken}", file=sys.stderr)  # noqa: T201 - there is nobody else to tell
-            return 1
+        uvloop.run(_serve(configuration, reload, announce, writer))
     return 0
 
 
 async def _serve(configuration: Configuration, reload: Reload, announce: Announce, writer: LogWriter) -> None:
+    settings = configuration.settings
     async with AsyncExitStack() as stack:
         if configuration.is_embedded_default:
             mock = await stack.enter_async_context(serving(mock_app(DEMO)))
             configuration = configuration.with_mock(mock)
-        settings = configuration.settings
-        gateway = build(configuration, (logs.access_view(settings.log, writer),))
-        gateway.metrics.watch(LOG_LINES_LOST, (), lambda: writer.lost)
-        listener = await stack.enter_async_context(Listener(gateway, settings.server, settings.limits))
-        if settings.metrics.on_own_listener:
-            await stack.enter_async_context(metrics_listener(gateway.metrics, settings.metrics))
-        stopping = listen_to_signals(lambda: reread(configuration, reload, writer))
-        spare_collections()
-        logger.info("serving on %s", listener.address)
-        announce(listener.address)
-        await stopping.wait()
-        await drain(gateway, listener, settings.server)
+        sockets = listening(settings, inherited(settings.server.handover))
+        handover = Handover(settings.server.handover, sockets)
+        gateway, listener = await stack.enter_async_context(opened(configuration, writer, sockets))
+        farewell = listen_to_signals(lambda: reread(configuration, reload, writer))
+        handover.open()
+        logger.info("serving on %s", sockets.address)
+        announce(sockets.address)
+        await farewell.asked.wait()
+        farewell.quiet = handover.is_succeeded
+        handover.close()
+        await drain(gateway, listener, settings.server, farewell)
     logger.info("stopped")
 
 
 @asynccontextmanager
-async def metrics_listener(metrics: Metrics, settings: MetricsSettings) -> AsyncIterator[None]:
+async def opened(
+    configuration: Configuration, writer: LogWriter, sockets: Sockets, common: InCommon | None = None
+) -> AsyncIterator[tuple[Gateway, "Listener"]]:
+    """A gateway that serves on `sockets` while the block runs."""
+    settings = configuration.settings
+    gateway = build(configuration, (logs.access_view(settings.log, writer),), common)
+    gateway.metrics.watch(LOG_LINES_LOST, (), lambda: writer.lost)
+    async with Listener(gateway, sockets.clients, settings.limits) as listener:
+        async with metrics_listener(gateway.figures, settings.metrics, sockets.metrics):
+            spare_collections()
+            yield gateway, listener
+
+
+@asynccontextmanager
+async def metrics_listener(
+    gathered: Gathered, settings: MetricsSettings, sockets: Sequence[socket]
+) -> AsyncIterator[None]:
     """Serve `/metrics`, and nothing else, where scrapers can reach it and clients cannot."""
-    runner = web.AppRunner(metrics_app(metrics, settings), access_log=None)
+    runner = web.AppRunner(metrics_app(gathered, settings), access_log=None)
     await runner.setup()
     try:
-        await listen(web.TCPSite(runner, settings.host, settings.port), "GATEWAY_METRICS_HOST, GATEWAY_METRICS_PORT")
+        for each in sockets:
+            await web.SockSite(runner, each).start()
         yield
     finally:
         await runner.cleanup()
-
-
-async def listen(site: web.TCPSite, settings: str) -> None:
-    """Start `site`. Raises PortTaken, which names the `settings` that say where."""
-    try:
-        await site.start()
-    except OSError as error:
-        where = site.name.removeprefix("http://")
-        raise PortTaken(f"cannot listen on {where}: {error.strerror or error} (see {settings})") from error
 
 
 def raise_descriptor_limit() -> None:
@@ -116,11 +122,12 @@ def spare_collections() -> None:
 
 
 class Listener:
-    """The socket a gateway listens on and the connections that came through it. An async context manager."""
+    """The sockets a gateway listens on and the connections that came through them. An async context manager."""
 
-    def __init__(self, gateway: Gateway, server: Server, limits: Limits) -> None:
+    def __init__(self, gateway: Gateway, sockets: Sequence[socket], limits: Limits) -> None:
         self._gateway = gateway
-        self._server = server
+        self._sockets = sockets
+        self._sites: list[web.SockSite] = []
         self._runner = GuardedRunner(
             gateway.app,
             bounds=ConnectionBounds(
@@ -138,33 +145,36 @@ class Listener:
             ),
             on_malformed=self._malformed,
         )
-        self._site: web.TCPSite | None = None
 
     async def __aenter__(self) -> "Listener":
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self._server.host, self._server.port, backlog=BACKLOG)
-        try:
-            await listen(self._site, "GATEWAY_HOST, GATEWAY_PORT")
-        except PortTaken:
-            await self._runner.cleanup()
-            raise
+        self._sites = [web.SockSite(self._runner, each, backlog=BACKLOG) for each in self._sockets]
+        for site in self._sites:
+            await site.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
     @property
-    def address(self) -> str:
-        """The base URL that is served."""
-        host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    def _server(self) -> GuardedServer:
+        server = self._runner.server
+        assert isinstance(server, GuardedServer)
+        return server
+
+    def last_call(self) -> None:
+        """Let the next answer on each connection be its last."""
+        self._server.last_call = True
 
     async def close(self) -> None:
-        """Take no new connections; those that are idle close, those at work close when they are done."""
-        if self._site is not None:
-            await self._site.stop()
-        if self._runner.server is not None:
-            self._runner.server.pre_shutdown()
+        """Take no new connections."""
+        for site in self._sites:
+            await site.stop()
+        self._sites.clear()
+
+    def close_idle(self, seconds: float) -> int:
+        """Close the connections that have been idle for so long; how many are left."""
+        return self._server.close_idle(seconds)
 
     def _malformed(self, malformed: Malformed) -> None:
         self._gateway.metrics.counter(MALFORMED_REQUESTS).add()
@@ -185,13 +195,33 @@ class Listener:
         self._gateway.recorder.show(exchange)
 
 
-def listen_to_signals(on_hangup: Callable[[], None]) -> asyncio.Event:
-    """An event that SIGTERM or SIGINT sets."""
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+@dataclass(slots=True)
+class Farewell:
+    """How a process was asked to stop. `quiet`: others go on in its place, on the same sockets."""
+
+    quiet: bool = False
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self) -> None:
+        """Stop; who is asked twice is in a hurry."""
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+    async def hurried_within(self, seconds: float) -> bool:
+        """Whether there is a hurry; waits that long for one."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.hurried.wait(), seconds)
+        return self.hurried.is_set()
+
+
+def listen_to_signals(on_hangup: Callable[[], None]) -> Farewell:
+    """A farewell that SIGTERM or SIGINT asks for."""
+    loop, farewell = asyncio.get_running_loop(), Farewell()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, farewell.ask)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    return stopping
+    loop.add_signal_handler(signal.SIGUSR2, logger.warning, "SIGUSR2 replaces workers, and GATEWAY_WORKERS is 1")
+    return farewell
 
 
 def reread(configuration: Configuration, reload: Reload, writer: LogWriter) -> None:
@@ -206,12 +236,27 @@ def reread(configuration: Configuration, reload: Reload, writer: LogWriter) -> N
         logger.info("reloaded keys and scopes")
 
 
-async def drain(gateway: Gateway, listener: Listener, server: Server) -> None:
-    """Stop without cutting what can still finish: not ready, then not listening, then ended visibly."""
-    gateway.lifecycle.draining = True
+async def drain(gateway: Gateway, listener: Listener, server: Server, farewell: Farewell) -> None:
+    """Stop without cutting what can still finish: not ready, then not listening, then ended visibly.
+
+    Where others go on in this process's place it stays ready: who asks here would take them for gone, too.
+    """
+    gateway.lifecycle.draining = not farewell.quiet
+    listener.last_call()
     logger.info("draining %d exchanges", gateway.recorder.open_exchanges)
-    await asyncio.sleep(server.drain_delay)
+    if not farewell.quiet:
+        await farewell.hurried_within(server.drain_delay)
     await listener.close()
-    if not await gateway.recorder.all_closed(server.drain_timeout):
+    if not await _all_served(gateway, listener, server.drain_timeout, farewell):
         logger.warning("ending %d exchanges that did not finish in time", gateway.recorder.end_all())
         await gateway.recorder.all_closed(LAST_WORDS_SECONDS)
+
+
+async def _all_served(gateway: Gateway, listener: Listener, seconds: float, farewell: Farewell) -> bool:
+    """Wait until nobody is served, and nobody could still be about to ask; whether that was in time."""
+    loop = asyncio.get_running_loop()
+    until, patience = loop.time() + seconds, seconds if farewell.quiet else min(seconds, IDLE_SECONDS)
+    while listener.close_idle(patience) or gateway.recorder.open_exchanges:
+        if loop.time() >= until or await farewell.hurried_within(LOOK_SECONDS):
+            return not gateway.recorder.open_exchanges
+    return True

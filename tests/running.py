@@ -12,6 +12,7 @@ from gateway.app import Gateway, build
 from gateway.configuration import load
 from gateway.serve import Listener
 from gateway.telemetry.exchange import Exchange
+from gateway.workers.sockets import listening
 
 KEY = "gw_alice-3f9c1e7a5b2d4860-9e8d7c6b5a4f3e2d"
 OTHER_KEY = "gw_bob-71d0c2b3a4958677-0f1e2d3c4b5a6978"
@@ -64,14 +65,15 @@ async def run_gateway(stack: AsyncExitStack, names: dict[str, str]) -> Running:
     seen: list[Exchange] = []
     gateway = build(configuration, (seen.append,))
     settings = configuration.settings
-    listener = await stack.enter_async_context(Listener(gateway, settings.server, settings.limits))
+    sockets = listening(settings)
+    await stack.enter_async_context(Listener(gateway, sockets.clients, settings.limits))
     session = await stack.enter_async_context(
         ClientSession(
-            listener.address,
+            sockets.address,
             headers={"X-API-Key": KEY},
             auto_decompress=False,
             skip_auto_headers=("Accept-Encoding", "Accept", "User-Agent"),
             timeout=aiohttp.ClientTimeout(total=20),
         )
     )
-    return Running(gateway, listener.address, session, seen)
+    return Running(gateway, sockets.address, session, seen)

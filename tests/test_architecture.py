@@ -23,11 +23,12 @@ FLOORS = (
     {"workers"},
     {"configuration"},
     {"app", "summary"},
-    {"serve"},
+    {"serve", "supervise"},
+    {"work"},
     {"__main__"},
 )
 APART = {"mock_upstream"}
-"""A house of its own: it knows nothing of the gateway's rooms, and only `serve` knows it."""
+"""A house of its own: it knows nothing of the gateway's rooms, and only those on `serve`'s floor know it."""
 
 LONGEST_FILE = 450
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "misc"}
@@ -42,16 +43,17 @@ NEVER_IMPORTED = {
     "aioresponses",
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv"}
-SPEAKS = {"gateway/serve.py"}
-"""Prints without being a command: when the port is taken there is nobody else to tell."""
-
 LATE = {
-    *(("gateway/__main__.py", name) for name in ("gateway.serve", "gateway.app", "gateway.downstream.api_document")),
+    *(
+        ("gateway/__main__.py", f"gateway.{name}")
+        for name in ("serve", "supervise", "work", "app", "downstream.api_document")
+    ),
+    *(("gateway/supervise.py", f"gateway.mock_upstream{part}") for part in ("", ".serving")),
     ("gateway/access/limiters.py", "gateway.access.rate_redis"),
     ("gateway/access/ticket_stores.py", "gateway.access.tickets_redis"),
 }
-"""Imports inside a function that are meant: `check` and `keys` are quick because they load nothing that serves, and a
-gateway without Redis does not wait for its client."""
+"""Imports inside a function that are meant: `check` and `keys` are quick because they load nothing that serves, a
+gateway without Redis does not wait for its client, and a supervisor not for what only its workers need."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def may_import(here: str, there: str) -> bool:
     if there in ("", here):
         return True
     if here in APART or there in APART:
-        return here == "serve"
+        return floor(here) == floor("serve")
     return floor(there) < floor(here)
 
 
@@ -177,7 +179,7 @@ def test_only_a_command_prints() -> None:
     assert [
         module.at(node)
         for module in MODULES
-        if not module.is_command and module.path not in SPEAKS
+        if not module.is_command
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ] == []

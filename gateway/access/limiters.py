@@ -1,5 +1,6 @@
 """Who keeps the buckets, and whether what is configured can be held."""
 
+import socket
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from gateway.settings.prices import NAME as PRICES
 from gateway.settings.prices import Prices
 from gateway.settings.redis import RedisSettings
 
-ARBITER_SECONDS = 0.05
+ARBITER_SECONDS = 1.0
+"""How long the arbiter may take. It is another process of this machine: it is there or gone, and only late where the
+machine is busy, which is no reason to let anybody pass uncounted."""
 
-UNSHARED = "several workers cannot hold a limit together: set GATEWAY_REDIS_URL, or GATEWAY_WORKERS=1"
 UNPRICED = "must be set where a limit of cost is ({})"
 
 
@@ -33,31 +35,18 @@ class Kept:
         return self.limiter.failures if isinstance(self.limiter, RemoteLimiter) else 0
 
 
-def limiter_for(rates: RateSettings, redis: RedisSettings, *, arbiter: str = "") -> Kept:
-    """In Redis if there is one; else with the arbiter at that path; else in this process, as if it were alone."""
+def limiter_for(rates: RateSettings, redis: RedisSettings, arbiter: socket.socket | None = None) -> Kept:
+    """In Redis if there is one; else with the arbiter at the other end; else in this process, which is then alone."""
     if redis.url is not None:
         # A late import: it takes a tenth of a second, which who has no Redis need not wait at each start.
         from gateway.access.rate_redis import RedisLink
 
         link = RedisLink(redis.url, prefix=redis.prefix, seconds=redis.timeout, lease=rates.lease)
         return Kept(RemoteLimiter(link, seconds=redis.timeout, open_on_failure=rates.open_on_failure), link)
-    if arbiter:
+    if arbiter is not None:
         line = ArbiterLink(arbiter)
         return Kept(RemoteLimiter(line, seconds=ARBITER_SECONDS, open_on_failure=rates.open_on_failure), line)
     return Kept(MemoryLimiter(), nullcontext())
-
-
-def is_limited(rates: RateSettings, clients: Iterable[Client]) -> bool:
-    """Whether anything is bounded for anybody."""
-    return bool(rates.rules) or any(getattr(client, unit) for client in clients for unit in Unit)
-
-
-def refuse_unshared(
-    workers: int, rates: RateSettings, clients: Iterable[Client], redis: RedisSettings, *, arbiter: str = ""
-) -> str | None:
-    """What is wrong with several workers that each would count for themselves; None if nothing is."""
-    shared = workers == 1 or redis.url is not None or arbiter
-    return None if shared or not is_limited(rates, clients) else UNSHARED
 
 
 def problems(rates: RateSettings, prices: Prices, clients: Iterable[Client]) -> Iterator[tuple[str, str]]:

@@ -1,19 +1,17 @@
-"""Buckets that the workers of one machine share: one process keeps them in memory and answers the others.
+"""Buckets that the workers of one gateway share: their supervisor keeps them in memory and answers.
 
-A message is its length in four bytes and an order, or an answer, in msgpack. Places among what is concurrent belong to
-the connection they were asked for on: those of a worker that dies are free at once.
+A worker has one end of a socket pair, the arbiter the other. A message is its length in four bytes and an order, or an
+answer, in msgpack. Places among what is concurrent belong to the connection they were asked for on: those of a worker
+that dies are free at once.
 """
 
 import asyncio
-import signal
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Final, cast
 
 import msgspec
-import uvloop
 
 from gateway.access.rate import Amounts, Buckets
 from gateway.access.rate_memory import MemoryLimiter
@@ -22,7 +20,6 @@ from gateway.settings.limits import Unit
 
 HEAD: Final = 4
 LONGEST: Final = 1 << 20
-RETRY_SECONDS: Final = 0.1
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -40,41 +37,24 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     taken: Taken
 
 
-@asynccontextmanager
-async def arbiter(path: str, limiter: MemoryLimiter | None = None) -> AsyncIterator[None]:
-    """Answer on a Unix socket at `path` while the block runs.
+class Arbiter:
+    """Keeps the buckets. An async context manager, at whose end the workers are hung up on."""
 
-    Who may open the socket may use up everybody's limits: `path` belongs into a directory that others cannot enter.
-    """
-    shared, loop = limiter or MemoryLimiter(), asyncio.get_running_loop()
-    asking: set[Asking] = set()
-    _remove(path)  # it may be left by one that was killed
-    server = await loop.create_unix_server(lambda: Asking(shared, asking), path)
-    try:
-        yield
-    finally:
-        server.close()
-        for connection in list(asking):
+    def __init__(self, limiter: MemoryLimiter | None = None) -> None:
+        self._limiter = limiter or MemoryLimiter()
+        self._asking: set[Asking] = set()
+
+    async def __aenter__(self) -> "Arbiter":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for connection in list(self._asking):
             connection.close()
-        _remove(path)
 
-
-def serve_arbiter(path: str) -> None:
-    """Answer until SIGTERM or SIGINT: what a process of its own does that serves several workers."""
-
-    async def serve() -> None:
-        stopping, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        async with arbiter(path):
-            await stopping.wait()
-
-    uvloop.run(serve())
-
-
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        Path(path).unlink()
+    async def answer(self, end: socket.socket) -> None:
+        """Answer whoever has the other end, as long as somebody has."""
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Asking(self._limiter, self._asking), end)
 
 
 class Messages:
@@ -156,69 +136,32 @@ class Asking(asyncio.Protocol):
 
 
 class ArbiterLink:
-    """A Link to the arbiter of this machine. An async context manager; a lost connection is made again, beside."""
+    """A Link to the arbiter that has the other end. An async context manager."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._held: dict[str, tuple[Buckets, Amounts]] = {}
-        self._line: Line | None = None
-        self._keeping: asyncio.Task[None] | None = None
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._line = Line()
 
     async def __aenter__(self) -> "ArbiterLink":
-        connected = asyncio.Event()
-        self._keeping = asyncio.create_task(self._keep_connected(connected))
-        await connected.wait()
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._line, sock=self._end)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait((self._keeping,))
-        if self._line is not None:
-            self._line.close()
+        self._line.close()
 
     def ask(self, buckets: Buckets, amounts: Amounts, lease: str) -> "asyncio.Future[Taken]":
         answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
-        if self._line is None:
-            answer.set_exception(Unavailable())
-            return answer
         self._line.ask(buckets, amounts, answer)
-        if lease:
-            answer.add_done_callback(lambda answer: self._hold(answer, buckets, lease))
         return answer
 
     def tell(self, buckets: Buckets, amounts: Amounts, lease: str) -> None:
-        self._held.pop(lease, None)
-        if self._line is not None:
-            self._line.tell(buckets, amounts)
-
-    def _hold(self, answer: "asyncio.Future[Taken]", buckets: Buckets, lease: str) -> None:
-        if answer.exception() is None and not answer.result().violated:
-            places = tuple(bucket for bucket in buckets if bucket.unit is Unit.CONCURRENT)
-            self._held[lease] = (places, (1.0,) * len(places))
-
-    async def _keep_connected(self, tried: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                _, line = await loop.create_unix_connection(Line, self._path)
-            except OSError:
-                tried.set()
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            for places, amounts in self._held.values():  # a new arbiter knows of none
-                line.tell(places, amounts)
-            self._line = line
-            tried.set()
-            await line.lost.wait()
-            self._line = None
+        self._line.tell(buckets, amounts)
 
 
 class Line(asyncio.Protocol):
     """A worker's connection to the arbiter."""
 
     def __init__(self) -> None:
-        self.lost = asyncio.Event()
         self._messages = Messages()
         self._asked: dict[int, asyncio.Future[Taken]] = {}
         self._number = 0
@@ -248,7 +191,6 @@ class Line(asyncio.Protocol):
         for answer in self._asked.values():
             answer.set_exception(Unavailable())
         self._asked.clear()
-        self.lost.set()
 
     def close(self) -> None:
         if self._transport is not None:

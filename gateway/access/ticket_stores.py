@@ -15,10 +15,10 @@ class KeptTickets:
     connection: AbstractAsyncContextManager[object]
 
 
-def ticket_store_for(redis: RedisSettings) -> KeptTickets:
-    """In Redis if there is one, else in this process."""
+def ticket_store_for(redis: RedisSettings, common: TicketStore | None = None) -> KeptTickets:
+    """In Redis if there is one; else in the store that the workers have in common; else in this process."""
     if redis.url is None:
-        return KeptTickets(MemoryStore(), nullcontext())
+        return KeptTickets(common or MemoryStore(), nullcontext())
     # A late import: it takes a tenth of a second, which who has no Redis need not wait at each start.
     from gateway.access.tickets_redis import RedisTicketStore
 

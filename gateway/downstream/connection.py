@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -155,6 +156,12 @@ class GuardedConnection(RequestHandler):
         return self._request_count == 0 and self._head_bytes == 0 and not self._deaf
 
     @property
+    def idle_since(self) -> float:
+        """When the connection began to wait for a request, in the loop's time; infinity while it does not."""
+        waits = self._waiter is not None and not self._waiter.done() and not self._head_bytes
+        return self._next_keepalive_close_time - self._keepalive_timeout if waits else inf
+
+    @property
     def awaits_head(self) -> bool:
         """Part of a request head is here, and there is nothing else to do."""
         return self._head_bytes > 0 and self._waiter is not None and not self._waiter.done()
@@ -210,7 +217,13 @@ class GuardedConnection(RequestHandler):
                 break
             if EXPECT in message.headers:
                 message = self._invited(message, payload)
-            if message.should_close or message.chunked or message.upgrade or message.version is not HttpVersion11:
+            if (
+                message.should_close
+                or message.chunked
+                or message.upgrade
+                or message.version is not HttpVersion11
+                or self._server.last_call
+            ):
                 self._last = True
                 message = message._replace(should_close=True, upgrade=False)
             self._inbound = payload

@@ -39,6 +39,7 @@ class GuardedServer(Server):
         self.bounds = bounds
         self.on_malformed = on_malformed
         self._refusal_body = refusal_body
+        self.last_call = False  # the next answer on each connection is its last, and says so
         self.paused: set[GuardedConnection] = set()  # those that do not read, and so cannot notice an end
         self._watches: dict[GuardedConnection, Watch] = {}
         self._patience = max(_SWEEP, min(1.0, min(bounds.head_timeout, bounds.body_timeout, bounds.linger) / 4))
@@ -71,6 +72,24 @@ class GuardedServer(Server):
         """Forget a connection."""
         self._watches.pop(connection, None)
         self.paused.discard(connection)
+
+    def close_idle(self, seconds: float) -> int:
+        """End the connections that have waited for a request for so long; how many are left.
+
+        One on which a request has arrived meanwhile, unread, is left to answer it: to close would reset it.
+        """
+        poll, before = select.poll(), self._loop.time() - seconds
+        idle: dict[int, GuardedConnection] = {}
+        for connection in self._watches:
+            if connection.idle_since <= before and connection.transport is not None:
+                descriptor = connection.transport.get_extra_info("socket").fileno()
+                idle[descriptor] = connection
+                poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(0):
+            del idle[descriptor]
+        for connection in idle.values():
+            connection.close()
+        return len(self._watches) - len(idle)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """End all connections, as aiohttp does, and the sweep."""

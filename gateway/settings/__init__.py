@@ -39,6 +39,7 @@ class Server:
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
+    handover: str = ""
     drain_delay: float = 0.0
     drain_timeout: float = 30.0
     build: str = ""
@@ -139,6 +140,11 @@ def _server(reader: Reader) -> Server:
         host=reader.text("GATEWAY_HOST", "127.0.0.1", "Address to listen on"),
         port=reader.integer("GATEWAY_PORT", 8080, "Port to listen on; 0 takes a free one", most=65535),
         workers=reader.integer("GATEWAY_WORKERS", 1, "Processes that serve, sharing the port", least=1, most=256),
+        handover=reader.writable_file(
+            "GATEWAY_HANDOVER",
+            "Unix socket at which a gateway that starts gets the listening sockets of the one that runs, to take its "
+            "place without losing a connection; not set: none",
+        ),
         drain_delay=reader.seconds(
             "GATEWAY_DRAIN_DELAY", 0, "Seconds between /readyz answering 503 and the listener closing", zero=True
         ),

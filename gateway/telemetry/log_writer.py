@@ -1,12 +1,16 @@
 """Where log lines go: a bounded buffer and a thread that writes it out.
 
 The event loop only appends. A disk that is full, a pipe that is closed or a reader that stalls costs lines, which are
-counted, and nothing else.
+counted, and nothing else. Several processes may write to one file or pipe: each batch is written under a lock on it,
+since a pipe lets others' lines into the middle of what is longer than it takes at once.
 """
 
+import fcntl
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,8 +85,9 @@ class LogWriter:
         lines = [self._lines.popleft() for _ in range(count)]
         data = memoryview(b"".join(lines))
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            with _locked(self._fd):
+                while data:
+                    data = data[os.write(self._fd, data) :]
         except OSError:
             self.lost += bytes(data).count(b"\n")
 
@@ -93,3 +98,15 @@ class LogWriter:
             return  # the old file is still a file
         os.close(self._fd)
         self._fd = fd
+
+
+@contextmanager
+def _locked(fd: int) -> Iterator[None]:
+    """Keep the other processes that write there waiting meanwhile; where there are no locks, do without."""
+    with suppress(OSError):
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.lockf(fd, fcntl.LOCK_UN)

@@ -127,6 +127,11 @@ class Metrics:
         for metric, value in (await asyncio.to_thread(self._process.read)).items():
             self.counter(metric).value = value
 
+    async def gathered(self) -> Iterator[Figures]:
+        """The figures as they are now."""
+        await self.refresh()
+        return self.figures()
+
     def figures(self) -> Iterator[Figures]:
         """Each metric as it is at the moment it is yielded."""
         return self._families.figures()

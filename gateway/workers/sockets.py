@@ -7,17 +7,63 @@ and whoever is free takes the next. The price is that long-lived connections are
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from typing import Any
 
+from gateway.settings import Settings
+
 BACKLOG = 4096
+CLIENTS, METRICS = "GATEWAY_HOST, GATEWAY_PORT", "GATEWAY_METRICS_HOST, GATEWAY_METRICS_PORT"
 
 Address = tuple[Any, ...]
 
 
-class PortTaken(Exception):
+class CannotServe(Exception):
+    """The gateway cannot serve at all; the text says why."""
+
+
+class PortTaken(CannotServe):
     """The address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Those that clients come to, and those of the metrics' own listener where there is one."""
+
+    clients: Sequence[socket.socket]
+    metrics: Sequence[socket.socket] = field(default=())
+
+    def __iter__(self) -> Iterator[socket.socket]:
+        yield from (*self.clients, *self.metrics)
+
+    @property
+    def address(self) -> str:
+        """The base URL that clients use."""
+        return address_of(self.clients)
+
+
+def listening(settings: Settings, inherited: Sequence[socket.socket] = ()) -> Sockets:
+    """All that `settings` ask for, from `inherited` as far as it has them; the others of that are let go.
+
+    Raises PortTaken.
+    """
+    server, metrics = settings.server, settings.metrics
+    taken: list[socket.socket] = []
+    try:
+        clients = serving_at(server.host, server.port, inherited) or bound(server.host, server.port, CLIENTS)
+        taken += clients
+        scrapers = []
+        if metrics.on_own_listener:
+            scrapers = serving_at(metrics.host, metrics.port, inherited) or bound(metrics.host, metrics.port, METRICS)
+            taken += scrapers
+    except PortTaken:
+        close(taken)
+        raise
+    finally:
+        close(each for each in inherited if each not in taken)
+    return Sockets(clients, scrapers)
 
 
 def bound(host: str, port: int, settings: str) -> list[socket.socket]:

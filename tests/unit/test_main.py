@@ -108,6 +108,29 @@ def test_the_embedded_default_tells_the_first_steps(capsys: pytest.CaptureFixtur
     assert [shlex.split(line)[0] for line in commands] == ["curl", "curl"]
 
 
+def test_several_workers_are_left_to_a_supervisor(monkeypatch: pytest.MonkeyPatch, served: list[Any]) -> None:
+    supervised = []
+
+    def supervise(configuration: Configuration, worker: list[str], announce: Any) -> int:
+        supervised.append(worker)
+        return 0
+
+    module = ModuleType("gateway.supervise")
+    module.supervise = supervise  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gateway.supervise", module)
+    monkeypatch.setattr("os.environ", {"GATEWAY_WORKERS": "2"})
+    Path("other.env").touch()
+    assert command.main(["--env-file", "other.env"]) == 0
+    assert supervised == [[sys.executable, "-m", "gateway", "worker", "--env-file", "other.env"]]
+    assert served == []
+
+
+def test_a_worker_is_nothing_without_its_supervisor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with (tmp_path / "no-socket").open("w") as file:
+        assert command.main(["worker", str(file.fileno())]) == 2
+    assert capsys.readouterr().err == "gateway: workers are started by `python -m gateway serve`\n"
+
+
 def test_what_is_configured_is_served_without_a_word_but_warnings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], served: list[Any]
 ) -> None:

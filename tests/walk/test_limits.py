@@ -271,7 +271,6 @@ async def test_a_workflow_counts_once_for_its_project_and_each_call_for_its_prov
     ("names", "told"),
     [
         ({"GATEWAY_RATE_LIMITS": "key: 5 usd/day"}, "GATEWAY_PRICES: must be set where a limit of cost is"),
-        ({"GATEWAY_RATE_LIMITS": "key: 5 requests/day", "GATEWAY_WORKERS": "2"}, "GATEWAY_WORKERS: several workers"),
         ({"GATEWAY_RATE_LIMITS": "nonsense"}, "GATEWAY_RATE_LIMITS: rule 1 (nonsense)"),
     ],
 )

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from tests.process import Process, free_port
+from tests.raw_http import connected
 from tests.running import KEY, PROVIDER_KEY, environ
 from tests.scripted import ScriptedUpstream, answer, begin, end, event, until_left
 
@@ -67,6 +68,37 @@ async def test_sigterm_is_told_by_readyz_before_the_listener_closes(tmp_path: Pa
                 assert response.status == 200
 
 
+async def test_a_kept_connection_is_answered_during_the_drain_and_told_that_it_is_over(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    request = "GET /livez HTTP/1.1\r\nHost: gateway\r\n\r\n"
+    async with Process(tmp_path, variables(upstream, GATEWAY_DRAIN_DELAY="30")) as process:
+        async with connected(process.port) as kept:
+            await kept.send(request)
+            assert (await kept.response()).field("Connection") is None
+            process.signal(signal.SIGTERM)
+            await process.until(lambda: b"draining" in process.written)
+            await kept.send(request)
+            answer = await kept.response()
+            assert (answer.status, answer.field("Connection")) == (200, b"close")
+            assert await kept.to_clean_end() == b""
+
+
+async def test_a_second_signal_ends_at_once_and_visibly(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    upstream.will(begin(), event(DELTA), until_left())
+    names = variables(upstream, GATEWAY_DRAIN_DELAY="300", GATEWAY_DRAIN_TIMEOUT="300")
+    async with Process(tmp_path, names) as process, aiohttp.ClientSession() as session:
+        async with session.post(process.url + CHAT, json={"stream": True}, headers={"X-API-Key": KEY}) as response:
+            await response.content.readuntil(b"\n\n")
+            process.signal(signal.SIGTERM)
+            await process.until(lambda: b"draining" in process.written)
+            process.signal(signal.SIGINT)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        assert await process.ended() == 0
+        assert process.exchanges[-1]["outcome"] == "drained"
+
+
 async def test_a_stream_that_outlasts_the_drain_is_ended_visibly(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     upstream.will(begin(), event(DELTA), until_left())
     names = variables(upstream, GATEWAY_DRAIN_TIMEOUT="0.2")
@@ -110,6 +142,15 @@ async def test_sighup_takes_over_keys_and_refuses_what_is_wrong(tmp_path: Path, 
         process.signal(signal.SIGHUP)
         await process.until(lambda: b"reload refused" in process.written)
         assert await status(process, NEW_KEY) == 200
+
+
+async def test_a_single_process_is_not_ended_by_the_signal_that_replaces_workers(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    async with Process(tmp_path, variables(upstream)) as process:
+        process.signal(signal.SIGUSR2)
+        await process.until(lambda: b"SIGUSR2 replaces workers" in process.written)
+        assert await status(process) == 200
 
 
 async def test_a_busy_port_is_one_clear_line(tmp_path: Path, upstream: ScriptedUpstream) -> None:

@@ -1,18 +1,19 @@
-"""Workers of one machine that share an arbiter."""
+"""Workers of one gateway that share an arbiter."""
 
 import asyncio
 import multiprocessing
 import os
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+import socket
+from collections.abc import AsyncIterator
+from multiprocessing.process import BaseProcess
 
 import pytest
+import uvloop
 
 from gateway.access.rate import bucket
-from gateway.access.rate_arbiter import LONGEST, ArbiterLink, Messages, arbiter, serve_arbiter
-from gateway.access.rate_remote import PROBE_SECONDS, RemoteLimiter
+from gateway.access.rate_arbiter import LONGEST, Arbiter, ArbiterLink, Messages
+from gateway.access.rate_remote import RemoteLimiter
 from gateway.settings.limits import Unit
 
 REQUESTS = bucket("r", "key-requests-hour", Unit.REQUESTS, 100, 3600)
@@ -22,30 +23,31 @@ PATIENCE = 10.0  # seconds; what decides is in the assertions
 
 
 @pytest.fixture
-def path() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as directory:  # short, unlike tmp_path: a socket's path has 107 bytes at most
-        yield f"{directory}/arbiter"
+async def arbiter() -> AsyncIterator[Arbiter]:
+    async with Arbiter() as kept:
+        yield kept
 
 
-@pytest.fixture
-async def serving(path: str) -> AsyncIterator[str]:
-    async with arbiter(path):
-        yield path
+async def end_at(arbiter: Arbiter) -> socket.socket:
+    """A worker's end of a pair whose other end `arbiter` has."""
+    theirs, ours = socket.socketpair()
+    await arbiter.answer(ours)
+    return theirs
 
 
 def over(link: ArbiterLink) -> RemoteLimiter:
     return RemoteLimiter(link, seconds=PATIENCE, open_on_failure=False)
 
 
-async def test_two_that_share_an_arbiter_share_the_limits(serving: str) -> None:
-    async with ArbiterLink(serving) as one, ArbiterLink(serving) as other:
+async def test_two_that_share_an_arbiter_share_the_limits(arbiter: Arbiter) -> None:
+    async with ArbiterLink(await end_at(arbiter)) as one, ArbiterLink(await end_at(arbiter)) as other:
         asked = [over(link).admit((REQUESTS,), (1.0,)) for link in (one, other) for _ in range(500)]
         verdicts = await asyncio.gather(*asked)
     assert sum(verdict.admitted for verdict in verdicts) == 100
 
 
-async def test_what_one_settles_the_other_sees(serving: str) -> None:
-    async with ArbiterLink(serving) as one, ArbiterLink(serving) as other:
+async def test_what_one_settles_the_other_sees(arbiter: Arbiter) -> None:
+    async with ArbiterLink(await end_at(arbiter)) as one, ArbiterLink(await end_at(arbiter)) as other:
         verdict = await over(one).admit((TOKENS,), (900.0,))
         assert not (await over(other).admit((TOKENS,), (200.0,))).admitted
         over(one).settle(verdict, (100.0,))
@@ -54,9 +56,9 @@ async def test_what_one_settles_the_other_sees(serving: str) -> None:
                 await asyncio.sleep(0.001)
 
 
-async def test_places_of_a_connection_that_is_lost_are_free(serving: str) -> None:
-    async with ArbiterLink(serving) as staying:
-        async with ArbiterLink(serving) as leaving:
+async def test_places_of_a_connection_that_is_lost_are_free(arbiter: Arbiter) -> None:
+    async with ArbiterLink(await end_at(arbiter)) as staying:
+        async with ArbiterLink(await end_at(arbiter)) as leaving:
             kept = await over(staying).admit((PLACES,), (1.0,))
             for _ in range(2):
                 assert (await over(leaving).admit((PLACES, REQUESTS), (1.0, 1.0))).admitted
@@ -69,86 +71,46 @@ async def test_places_of_a_connection_that_is_lost_are_free(serving: str) -> Non
         assert (await over(staying).admit((PLACES,), (0.0,))).remaining == (2.0,)
 
 
-async def started(path: str) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=serve_arbiter, args=(path,))
+def answer_until_killed(end: socket.socket) -> None:
+    """An arbiter as a process of its own, on the loop that production runs."""
+
+    async def answer() -> None:
+        async with Arbiter() as arbiter:
+            await arbiter.answer(end)
+            await asyncio.Event().wait()
+
+    uvloop.run(answer())
+
+
+async def test_when_the_arbiter_is_killed_nobody_waits_and_the_setting_decides() -> None:
+    ours, theirs = socket.socketpair()
+    process: BaseProcess = multiprocessing.get_context("spawn").Process(target=answer_until_killed, args=(theirs,))
     process.start()
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                _, writer = await asyncio.open_unix_connection(path)
-            except OSError:
-                await asyncio.sleep(0.01)
-            else:
-                writer.close()
-                break
-    return process
-
-
-async def test_an_arbiter_that_is_killed_is_missed_and_welcomed_back(path: str) -> None:
-    arbiters = [await started(path)]
+    theirs.close()
     try:
-        async with ArbiterLink(path) as link:
+        async with ArbiterLink(ours) as link:
             limiter = over(link)
-            kept = await limiter.admit((PLACES,), (1.0,))
-            assert kept.admitted
-            assert arbiters[0].pid is not None
-            os.kill(arbiters[0].pid, signal.SIGKILL)
-            arbiters[0].join()
-            async with asyncio.timeout(PATIENCE):
-                while (await limiter.admit((REQUESTS,), (1.0,))).buckets:
-                    await asyncio.sleep(0.001)
-            for _ in range(20):  # refused at once, since that is what is set
+            assert (await limiter.admit((PLACES,), (1.0,))).admitted
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(process.join)
+            for _ in range(20):
                 verdict = await asyncio.wait_for(limiter.admit((REQUESTS,), (1.0,)), 1)
                 assert (verdict.admitted, verdict.buckets) == (False, ())
-            assert limiter.failures >= 21
-            Path(path).unlink()
-            arbiters.append(await started(path))
-            async with asyncio.timeout(PATIENCE + PROBE_SECONDS):
-                while not (verdict := await limiter.admit((PLACES,), (0.0,))).buckets:
-                    await asyncio.sleep(0.01)
-            assert verdict.remaining == (2.0,)  # the new one was told of the place that is kept
-    finally:
-        for process in arbiters:
-            process.kill()
-            process.join()
-
-
-async def test_an_arbiter_that_is_told_to_stop_leaves_nothing_behind(path: str) -> None:
-    process = await started(path)
-    try:
-        process.terminate()
-        await asyncio.to_thread(process.join, PATIENCE)
-        assert process.exitcode == 0
-        assert not Path(path).exists()
+            assert limiter.failures == 20
     finally:
         process.kill()
         process.join()
 
 
-async def test_who_finds_no_arbiter_starts_without(path: str) -> None:
-    async with ArbiterLink(path) as link:
-        assert not (await over(link).admit((REQUESTS,), (1.0,))).admitted
-        async with arbiter(path):
+async def test_nonsense_ends_the_connection_and_nothing_else(arbiter: Arbiter) -> None:
+    async with ArbiterLink(await end_at(arbiter)) as link:
+        for nonsense in (b"\x00\x00\x00\x05hello", (LONGEST + 1).to_bytes(4, "big")):
+            reader, writer = await asyncio.open_unix_connection(sock=await end_at(arbiter))
+            writer.write(nonsense)
             async with asyncio.timeout(PATIENCE):
-                while not (await over(link).admit((REQUESTS,), (1.0,))).admitted:
-                    await asyncio.sleep(0.01)
-
-
-async def test_the_socket_is_gone_with_the_arbiter_and_one_left_behind_is_replaced(path: str) -> None:
-    Path(path).touch()
-    async with arbiter(path):
-        assert Path(path).is_socket()
-    assert not Path(path).exists()
-
-
-async def test_nonsense_ends_the_connection_and_nothing_else(serving: str) -> None:
-    for nonsense in (b"\x00\x00\x00\x05hello", (LONGEST + 1).to_bytes(4, "big")):
-        reader, writer = await asyncio.open_unix_connection(serving)
-        writer.write(nonsense)
-        async with asyncio.timeout(PATIENCE):
-            assert await reader.read() == b""
-        writer.close()
-    async with ArbiterLink(serving) as link:
+                assert await reader.read() == b""
+            writer.close()
         assert (await over(link).admit((REQUESTS,), (1.0,))).admitted
 
 

@@ -1,6 +1,8 @@
 """Lines reach their file; when they cannot, they are counted and nothing else happens."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,3 +79,25 @@ def test_a_reader_that_stalls_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -
     assert time.monotonic() - began < 5
     os.close(reading)
     os.close(writing)
+
+
+LONG_LINES = """
+import sys
+from gateway.telemetry.log_writer import LogWriter
+
+with LogWriter() as writer:
+    for length in range(1, 300):
+        writer.write(sys.argv[1].encode() * length * 100 + b"\\n")
+"""
+
+
+def test_lines_of_several_processes_in_one_pipe_stay_whole() -> None:
+    reading, writing = os.pipe()
+    commands = [[sys.executable, "-c", LONG_LINES, letter] for letter in "abc"]
+    processes = [subprocess.Popen(command, stdout=writing) for command in commands]
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        lines = pipe.read().splitlines()
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert [set(line) for line in lines if len(set(line)) != 1] == []
+    assert sorted(map(len, lines)) == sorted(3 * [length * 100 for length in range(1, 300)])
