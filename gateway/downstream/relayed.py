@@ -29,6 +29,7 @@ class RelayedResponse(web.StreamResponse):
     """
 
     _send_headers_immediately = False
+    _length: int | None
 
     def __init__(
         self, status: int, reason: str | None, fields: Iterable[tuple[bytes, bytes]], *, body: bytes | None = None
@@ -68,7 +69,7 @@ class RelayedResponse(web.StreamResponse):
         if "\r" in self._reason or "\n" in self._reason or "\0" in self._reason:
             raise ValueError("The reason holds a CR, LF or NUL")
         self._lines: bytes | None = lines
-        self._length: int | None = length
+        self._length = length
         self._has_date = has_date
         self._whole = b""
         if status == 204:

@@ -129,7 +129,7 @@ class Layout(NamedTuple):
     """What the names in a response's head tell, whatever the values: the same for all heads that have them in the same
     order, and so worked out once for most. `at` is where a name, in lower case, stands first.
 
-    `template` makes lines of the values that pass, `count` in number; None if a name cannot stand in a line.
+    `template` makes lines of the values that pass, `kept` in number; None if a name cannot stand in a line.
     """
 
     at: Mapping[bytes, int]
@@ -138,7 +138,7 @@ class Layout(NamedTuple):
     connections: int
     lengths: int
     template: bytes | None
-    count: int
+    kept: int
 
 
 def layout_of(fields: Fields) -> Layout:
@@ -158,7 +158,7 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),
         template=b"".join([name.replace(b"%", b"%%") + b": %b\r\n" for name in kept]) if all_tokens(kept) else None,
-        count=len(kept),
+        kept=len(kept),
     )
     if len(_LAYOUTS) >= _MOST_LAYOUTS:
         _LAYOUTS.clear()
@@ -338,7 +338,7 @@ def client_lines(fields: Fields, layout: Layout, *, key: bytes = b"") -> bytes |
     if layout.template is None or layout.lengths > 1 or not _is_usual(fields, layout):
         return None
     lines = layout.template % tuple(compress([value for _, value in fields], layout.passing))
-    count = layout.count
+    count = layout.kept
     if lines.count(b"\r") != count or lines.count(b"\n") != count or b"\0" in lines:
         return None
     if len(key) >= _LEAST_SECRET and key in lines:
