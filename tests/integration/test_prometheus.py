@@ -267,6 +267,7 @@ async def every_panel_has_an_answer(served: Served, prometheus: Prometheus) -> N
         served.metrics.counter(table.UPSTREAM_RETRIES, f"provider {number}").add()
     served.metrics.counter(table.CIRCUITS, "openai", "open").add()
     served.metrics.counter(table.CIRCUIT_OPENINGS, "openai").add()
+    served.metrics.counter(table.LIMIT_POLICY_REFUSALS, "key-requests-minute").add()
     served.happen()
     await prometheus.becomes('sum(gateway_requests_total{job="gateway"})', 8 * (ROUNDS + 1))
     only_in_trouble = ("Alerts", "Starts")
