@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from gateway.telemetry.metrics import Metrics, PoolUse
 from tests.made_exchanges import MS, TRACE_ID, call, chat, exchange
 from tests.monitoring_files import RULES, dashboard_expressions, plain
 from tests.needing import program
+from tests.process import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -168,13 +168,6 @@ async def prometheus(served: Served, tmp_path: Path) -> AsyncIterator[Prometheus
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def ready(session: aiohttp.ClientSession, process: asyncio.subprocess.Process, log: Path) -> None:
