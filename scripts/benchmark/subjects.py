@@ -88,7 +88,7 @@ async def plain_nginx(folder: Path, upstream: int) -> Subject:
     return await _started("nginx", port, "/v1/chat/completions", command, folder, {})
 
 
-async def gateway(folder: Path, upstream: int) -> Subject:
+async def gateway(folder: Path, upstream: int, **more: str) -> Subject:
     """The gateway as it comes: keys, log, metrics, limits; and traces, which go to the upstream's drain."""
     port = free_port()
     variables = {
@@ -99,6 +99,7 @@ async def gateway(folder: Path, upstream: int) -> Subject:
         "GATEWAY_LOG_FILE": f"{folder}/gateway.log",
         "PHOENIX_COLLECTOR_ENDPOINT": f"http://127.0.0.1:{upstream}",
         "PYTHONPATH": str(ROOT),
+        **more,
     }
     command = [sys.executable, "-m", "gateway", "serve"]
     return await _started("gateway", port, "/provider/openai/v1/chat/completions", command, folder, variables)

@@ -29,3 +29,5 @@ async def test_one_short_round_gives_a_table_of_ratios() -> None:
         assert found, row
         # Figures that can be negative by noise are only read.
         assert [float(figure) > 0 for figure in found.groups()].count(False) == 0 or row.startswith(("added", "memory"))
+    for row in ("event loop's lag", "the same while scraped"):
+        assert re.search(rf"\| {row}[^|]*\|  \| [\d.]+ \|  \|", out.decode()), row
