@@ -7,19 +7,19 @@ generator makes a run longer and no figure wrong.
 
 import argparse
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uvloop
-from load import Client, Streams, Upstream, connect, latency, requests, streams_of
+from load import Client, Streams, Upstream, close, connect, latency, requests, streams_of
 from scrapes import PROVIDERS, fill, lag
-from subjects import KEY, Subject, gateway, plain_nginx
+from subjects import KEY, NotStarted, Subject, apart, gateway, plain_nginx
 
 CONNECTIONS = 16
 REQUESTS = 4000
@@ -111,15 +111,6 @@ def providers(upstream: int) -> dict[str, str]:
     return {f"GATEWAY_PROVIDER_P{n}_BASE_URL": f"http://127.0.0.1:{upstream}" for n in range(PROVIDERS)}
 
 
-def apart(subjects: list[Subject]) -> None:
-    """Both on one core, which only one of them uses at a time, and who measures on another."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(0, {cores[-1]})
-        for subject in subjects:
-            subject.pin(cores[0])
-
-
 async def warm_up(streams: Streams, subject: Subject, count: int) -> None:
     clients = [await connect(streams, subject.port, subject.path, KEY) for _ in range(CONNECTIONS)]
     await requests(clients, count)
@@ -154,11 +145,6 @@ async def memory_of_streams(streams: Streams, subject: Subject) -> float:
     return (after - before) / HELD
 
 
-def close(clients: list[Client]) -> None:
-    for client in clients:
-        client.transport.close()
-
-
 def table(measured: dict[str, Measured], markdown: bool) -> str:
     """One row for each thing that was measured."""
     nginx, ours = measured["nginx"], measured["gateway"]
@@ -184,7 +170,12 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     asked = parser.parse_args()
     began = time.monotonic()
-    measured = uvloop.run(bench(asked.rounds, asked.requests, lambda what: print(what, file=sys.stderr, flush=True)))
+    tell: Tell = partial(print, file=sys.stderr, flush=True)
+    try:
+        measured = uvloop.run(bench(asked.rounds, asked.requests, tell))
+    except NotStarted as reason:
+        print(f"bench: {reason}", file=sys.stderr)
+        return 1
     print(table(measured, asked.markdown))
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
