@@ -79,6 +79,8 @@ class Gateway:
     metrics: Metrics
     lifecycle: Lifecycle
     figures: Gathered
+    take_over: Callable[[Configuration], None]
+    """What can change while requests run: keys and their scopes, limits, prices."""
 
 
 def build(configuration: Configuration, views: tuple[View, ...], common: InCommon | None = None) -> Gateway:
@@ -99,6 +101,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     gate = Gate(Budgets(settings.rates.rules), kept.limiter)
     limited = LimitedUpstream(upstream, gate, settings.prices)
     _watch(metrics, recorder, tracing, upstream, kept)
+    metrics.watch_each(table.LIMIT_POLICY_REFUSALS, lambda: gate.refusals)
     own = (
         *ops_routes(
             build=settings.server.build,
@@ -146,7 +149,13 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     for name, known in KNOWN.items():
         if name not in served:
             app.add_subapp(f"/provider/{name}", to_pages(unconfigured_app(name, known.dialect)))
-    return Gateway(app, recorder, metrics, lifecycle, figures)
+
+    def take_over(fresh: Configuration) -> None:
+        configuration.clients.replace(fresh.clients)
+        gate.budgets.replace(fresh.settings.rates.rules)
+        limited.prices = fresh.settings.prices
+
+    return Gateway(app, recorder, metrics, lifecycle, figures, take_over)
 
 
 def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.Application], AsyncIterator[None]]:

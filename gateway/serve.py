@@ -67,7 +67,7 @@ async def _serve(configuration: Configuration, reload: Reload, announce: Announc
         sockets = listening(settings, inherited(settings.server.handover))
         handover = Handover(settings.server.handover, sockets)
         gateway, listener = await stack.enter_async_context(opened(configuration, writer, sockets))
-        farewell = listen_to_signals(lambda: reread(configuration, reload, writer))
+        farewell = listen_to_signals(lambda: reread(gateway, reload, writer))
         handover.open()
         logger.info("serving on %s", sockets.address)
         announce(sockets.address)
@@ -224,16 +224,16 @@ def listen_to_signals(on_hangup: Callable[[], None]) -> Farewell:
     return farewell
 
 
-def reread(configuration: Configuration, reload: Reload, writer: LogWriter) -> None:
-    """Take over keys and scopes as they are configured now; keep what is if that cannot be used."""
+def reread(gateway: Gateway, reload: Reload, writer: LogWriter) -> None:
+    """Take over keys, scopes and limits as they are configured now; keep what is if that cannot be used."""
     writer.reopen()
     try:
-        configuration.clients.replace(reload().clients)
+        gateway.take_over(reload())
     except SettingsError as error:
         for problem in error.problems:
             logger.error("reload refused: %s", problem)
     else:
-        logger.info("reloaded keys and scopes")
+        logger.info("reloaded keys, scopes and limits")
 
 
 async def drain(gateway: Gateway, listener: Listener, server: Server, farewell: Farewell) -> None:

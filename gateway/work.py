@@ -79,7 +79,6 @@ class Orders:
         self, gateway: Gateway, configuration: Configuration, reload: Reload, writer: LogWriter, farewell: Farewell
     ) -> None:
         self._gateway = gateway
-        self._configuration = configuration
         self._reload = reload
         self._read = configuration
         self._writer = writer
@@ -107,7 +106,7 @@ class Orders:
         return []
 
     async def _take_over(self) -> bool:
-        self._configuration.clients.replace(self._read.clients)
+        self._gateway.take_over(self._read)
         return True
 
     async def _drain(self) -> bool:

@@ -43,3 +43,17 @@ environment() {
         fi
     done
 }
+
+# Heavy or quarrelsome parts of the suite live apart: tests/environments/NAME.txt is installed in .venv-NAME, all of them
+# at once.
+test_environments() {
+    made='' failed=''
+    for listed in "$ROOT"/tests/environments/*.txt; do
+        environment "$ROOT/.venv-$(basename "$listed" .txt)" "$listed" &
+        made="$made $!"
+    done
+    for each in $made; do
+        wait "$each" || failed=1
+    done
+    [ -z "$failed" ]
+}

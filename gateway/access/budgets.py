@@ -70,6 +70,11 @@ class Budgets:
         self._rules = tuple(rules)
         self._drawn: dict[str, Drawn] = {}
 
+    def replace(self, rules: Sequence[Rule]) -> None:
+        """Other rules hold from now on; whoever is in keeps the buckets that he came in with."""
+        self._rules = tuple(rules)
+        self._drawn.clear()
+
     def concern(self, client: Client) -> bool:
         """Whether anything may be bounded for this client."""
         if self._rules:

@@ -46,7 +46,7 @@ class MemoryLimiter:
             else:
                 used = level.used - (now - level.at) * level.rate
                 used = level.used = used if used > 0.0 else 0.0
-                level.at = now
+                level.at, level.rate = now, bucket.rate  # which is another once the rules have changed
                 used += amount
             if used > bucket.ceiling and amount > 0.0:
                 violated = (*violated, position)

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gateway.downstream.body import body_for_relay, read_body, stored_body
 from gateway.downstream.head import Told
-from gateway.downstream.provider_contract import customary, passthrough
+from gateway.downstream.provider_contract import ANYTHING, customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, TOLD, ErrorFrame
@@ -52,7 +52,7 @@ def unconfigured_app(name: str, dialect: Dialect) -> web.Application:
 
     app = web.Application()
     app[DIALECT] = dialect
-    app.router.add_route("*", "/{tail:.*}", refuse)
+    app.router.add_route("*", ANYTHING, refuse)
     return app
 
 

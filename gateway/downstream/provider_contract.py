@@ -34,6 +34,7 @@ ABOUT = (
     "an X-Gateway-Error field, and are written as this provider writes its own. With a stream mode, the answer takes "
     "that shape."
 )
+ANYTHING = "/{tail:(?s:.*)}"  # encoded line ends too: the router matches the decoded path
 VERBATIM = Response(None, "The provider's own response, byte for byte.", media_type="*/*")
 ERRORS: tuple[type[GatewayError], ...] = (
     InvalidRequest,
@@ -120,11 +121,11 @@ def error_style(provider: Provider) -> ErrorStyle:
     return ErrorStyle(JSON, ERROR_CONTRACTS.get(dialect.name, OpenAIError), render)
 
 
-def passthrough(provider: Provider, path: str = "/{tail:.*}") -> Operation:
+def passthrough(provider: Provider) -> Operation:
     """The one operation that a provider's route is mounted from."""
     return Operation(
         "*",
-        path,
+        ANYTHING,
         f"Anything that {provider.name} serves",
         description=ABOUT,
         tags=(provider.name,),

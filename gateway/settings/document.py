@@ -1,4 +1,4 @@
-"""The settings as people read them: `.env.example` and the table in the README, from the variables that are read."""
+"""The settings as people read them: `.env.example` and `docs/settings.md`, from the variables that are read."""
 
 from collections.abc import Iterable
 from textwrap import wrap
@@ -13,6 +13,17 @@ PREAMBLE = """\
 # as not set. What can hold a secret can be read from a file instead: NAME_FILE=/path/to/file.
 """
 
+HEADING = """\
+# Settings
+
+Every variable that the gateway reads, from the environment or from a file `.env` in the folder it is started in; the
+environment wins, and a variable that is empty counts as not set. What can hold a secret can be read from a file
+instead: `NAME_FILE=/path/to/file`. `python -m gateway check` shows what is configured, without a secret, and all that
+is wrong with it at once. `kill -HUP` takes over changed keys, scopes, limits and prices; all else needs a restart.
+
+This page is written by `scripts/settings`, as `.env.example` is.
+"""
+
 
 def as_env(variables: Iterable[Variable]) -> str:
     """A `.env` in which each variable is a comment that shows its default."""
@@ -24,11 +35,11 @@ def as_env(variables: Iterable[Variable]) -> str:
 
 
 def as_markdown(variables: Iterable[Variable]) -> str:
-    """A table for each chapter."""
-    parts = []
+    """A page with a table for each chapter."""
+    parts = [HEADING]
     for chapter, members in _chapters(variables).items():
         rows = "".join(_row(variable) for variable in members)
-        parts.append(f"**{chapter}**\n\n| Variable | Default | What it is for |\n|---|---|---|\n{rows}")
+        parts.append(f"## {chapter}\n\n| Variable | Default | What it is for |\n|---|---|---|\n{rows}")
     return "\n".join(parts)
 
 

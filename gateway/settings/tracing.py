@@ -117,13 +117,11 @@ def _project(reader: Reader) -> str:
 
 
 def _projects(reader: Reader) -> Mapping[str, str]:
+    about = "Phoenix project of this project's traces; not set: PHOENIX_PROJECT_NAME"
+    family = f"{PROJECT_PREFIX}<NAME>{PROJECT_SUFFIX}"
+    reader.text(family, "", about)  # documented, whether one is set or not
     return {
-        name: reader.text(
-            f"{PROJECT_PREFIX}{name}{PROJECT_SUFFIX}",
-            "",
-            "Phoenix project of this project's traces; not set: PHOENIX_PROJECT_NAME",
-            as_name=f"{PROJECT_PREFIX}<NAME>{PROJECT_SUFFIX}",
-        )
+        name: reader.text(f"{PROJECT_PREFIX}{name}{PROJECT_SUFFIX}", "", about, as_name=family)
         for name in sorted(reader.named(PROJECT_PREFIX, (PROJECT_SUFFIX,)))
     }
 

@@ -108,6 +108,11 @@ ERRORS = _counter("gateway_errors_total", "Exchanges that ended in an error of t
 LIMIT_REFUSALS = _counter(
     "gateway_limit_refusals_total", "Exchanges refused by a limit: rate, budget, size or load.", "provider", "code"
 )
+LIMIT_POLICY_REFUSALS = _counter(
+    "gateway_limit_policy_refusals_total",
+    "Times that a rate limit or budget had no room, by its policy, as RateLimit-Policy names it.",
+    "policy",
+)
 LIMITS_UNDECIDED = _counter(
     "gateway_limits_undecided_total",
     "Requests that GATEWAY_RATE_LIMIT_ON_FAILURE decided about, since nobody who keeps the limits could be asked.",

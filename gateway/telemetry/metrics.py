@@ -100,6 +100,15 @@ class Metrics:
 
         self._readers.append(refresh)
 
+    def watch_each(self, metric: Metric, read: Callable[[], Mapping[str, int]]) -> None:
+        """The same for a counter with one label, of whose values, from a closed set, `read` tells those there are."""
+
+        def refresh() -> None:
+            for value, count in read().items():
+                self._families.count(metric, value).value = count
+
+        self._readers.append(refresh)
+
     def watch_pools(self, read: Callable[[], Iterable[PoolUse]]) -> None:
         """The same for connections to the providers."""
         count = self._families.count

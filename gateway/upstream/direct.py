@@ -304,6 +304,8 @@ class DirectExchange:
     async def _final_head(self, message: RawResponseMessage) -> RawResponseMessage:
         """The head that follows the interim one in `message`."""
         for _ in range(INTERIM_RESPONSES):
+            if message.code < 100:  # the parser is content with any digits
+                raise UpstreamError(f"{self._call.provider} sent a malformed response.")
             if message.code == 101:
                 raise UpstreamError(f"{self._call.provider} switched protocols unasked.")
             message, self._payload = await self._next_head()
@@ -332,7 +334,7 @@ class DirectExchange:
         """Take over the head. Raises UpstreamError if it could mean two things to two readers."""
         fields = message.raw_headers
         values = b"".join([value for _, value in fields])
-        if b"\r" in values or b"\n" in values or b"\0" in values:
+        if message.version.major != 1 or b"\r" in values or b"\n" in values or b"\0" in values:
             raise UpstreamError(f"{self._call.provider} sent a malformed response head.")
         for coding in message.headers.getall(TRANSFER_ENCODING, ()):
             if coding.strip().lower() != "chunked":

@@ -51,12 +51,15 @@ NOTHING_ASKED: Final = Asked()
 
 
 class LimitedUpstream:
-    """Lets calls through to `upstream` while limits allow. Raises RateLimited, BudgetExhausted, and what it raises."""
+    """Lets calls through to `upstream` while limits allow. Raises RateLimited, BudgetExhausted, and what it raises.
+
+    `prices` may be replaced at any time.
+    """
 
     def __init__(self, upstream: Upstream, gate: Gate, prices: Prices) -> None:
         self._upstream = upstream
         self._gate = gate
-        self._prices = prices
+        self.prices = prices
 
     def call(
         self, exchange: Exchange, provider: Provider, request: UpstreamRequest, call: UpstreamCall
@@ -81,7 +84,7 @@ class LimitedUpstream:
             async with self._upstream.call(exchange, provider, request, call) as response:
                 yield response
         finally:
-            admission.leave_call(hold, spent(asked, call, self._prices))
+            admission.leave_call(hold, spent(asked, call, self.prices))
 
     async def _asked(self, admission: Admission, provider: Provider, request: UpstreamRequest, path: str) -> Asked:
         """What has to be known. Raises InvalidRequest for a body that hides it, Forbidden for a model without price."""
@@ -92,9 +95,9 @@ class LimitedUpstream:
             return NOTHING_ASKED
         body, length = (request.body, 0) if isinstance(request.body, bytes) else (b"", request.length or 0)
         if len(body) <= PARSED_ON_THE_LOOP:
-            asked = read(provider, path, body, self._prices, length)
+            asked = read(provider, path, body, self.prices, length)
         else:
-            asked = await asyncio.to_thread(read, provider, path, body, self._prices)
+            asked = await asyncio.to_thread(read, provider, path, body, self.prices)
         if plan.needs_model and asked.known and asked.model is None:
             raise InvalidRequest(UNREAD, param="model")
         if asked.known and asked.price is None and any(bucket.unit is Unit.COST for bucket in plan.buckets):

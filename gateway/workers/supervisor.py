@@ -72,7 +72,7 @@ class Supervisor:
         (self._hurried if self._stopping.is_set() else self._stopping).set()
 
     def reload(self) -> None:
-        """Let everybody have log files, keys and scopes as they are now."""
+        """Let everybody have log files, keys, scopes and limits as they are now."""
         self._do(self._reload())
 
     def roll(self) -> None:
@@ -154,7 +154,7 @@ class Supervisor:
         if any(problems):
             return
         await asyncio.gather(*(worker.told(orders.RELOAD) for worker in asked))
-        logger.info("reloaded keys and scopes")
+        logger.info("reloaded keys, scopes and limits")
 
     async def _roll(self) -> None:
         for number in self._numbers:

@@ -7,18 +7,19 @@ generator makes a run longer and no figure wrong.
 
 import argparse
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uvloop
-from load import Client, Streams, Upstream, connect, latency, requests, streams_of
-from subjects import KEY, Subject, gateway, plain_nginx
+from load import Client, Streams, Upstream, close, connect, latency, requests, streams_of
+from scrapes import PROVIDERS, fill, lag
+from subjects import KEY, NotStarted, Subject, apart, gateway, plain_nginx
 
 CONNECTIONS = 16
 REQUESTS = 4000
@@ -26,6 +27,7 @@ ONE_BY_ONE_SHARE = 10  # of the requests, one in so many
 STREAM_CONNECTIONS = 8
 STREAMS_SHARE = 125
 HELD = 300
+SCRAPED_SECONDS = 2.0
 
 
 @dataclass
@@ -41,46 +43,72 @@ class Measured:
         return statistics.median(self.figures[what])
 
 
+Tell = Callable[[str], None]
+
 CPU_REQUEST, RATE = "CPU per request, us", "requests per second on one core"
 CPU_EVENT, ADDED = "CPU per event of a stream, us", "added median latency, us"
 MEMORY, START = "memory per open stream, KiB", "start to first connection, s"
+LAG, LAG_SCRAPED = "event loop's lag, up to, ms", "the same while scraped, up to, ms"
 
 
-async def bench(rounds: int, count: int, tell: Callable[[str], None]) -> dict[str, Measured]:
-    """Measure both, in alternation."""
+async def bench(rounds: int, count: int, tell: Tell) -> dict[str, Measured]:
+    """Measure both, in alternation; then the gateway while it is scraped."""
     streams = Streams()
     server = await asyncio.get_running_loop().create_server(lambda: Upstream(streams), "127.0.0.1", 0, backlog=4096)
     upstream = server.sockets[0].getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        subjects = [await plain_nginx(Path(folder), upstream), await gateway(Path(folder), upstream)]
-        try:
-            apart(subjects)
-            direct = await connect(streams, upstream, "/v1/chat/completions", KEY)
-            measured = {subject.name: Measured() for subject in subjects}
-            for subject in subjects:
-                measured[subject.name].add(START, subject.started_in)
-                await warm_up(streams, subject, count // 4)
-            for number in range(rounds):
-                for subject in subjects:
-                    tell(f"round {number + 1} of {rounds}: {subject.name}")
-                    await one_round(streams, subject, direct, count, measured[subject.name])
-            for subject in subjects:
-                tell(f"{HELD} open streams: {subject.name}")
-                measured[subject.name].add(MEMORY, await memory_of_streams(streams, subject))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            measured = await beside_nginx(streams, Path(folder), upstream, rounds, count, tell)
+            await while_scraped(streams, Path(folder), upstream, rounds, measured["gateway"], tell)
             return measured
-        finally:
-            for subject in subjects:
-                await subject.stop()
-            server.close()
+    finally:
+        server.close()
 
 
-def apart(subjects: list[Subject]) -> None:
-    """Both on one core, which only one of them uses at a time, and who measures on another."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(0, {cores[-1]})
+async def beside_nginx(
+    streams: Streams, folder: Path, upstream: int, rounds: int, count: int, tell: Tell
+) -> dict[str, Measured]:
+    subjects = [await plain_nginx(folder, upstream), await gateway(folder, upstream)]
+    try:
+        apart(subjects)
+        direct = await connect(streams, upstream, "/v1/chat/completions", KEY)
+        measured = {subject.name: Measured() for subject in subjects}
         for subject in subjects:
-            subject.pin(cores[0])
+            measured[subject.name].add(START, subject.started_in)
+            await warm_up(streams, subject, count // 4)
+        for number in range(rounds):
+            for subject in subjects:
+                tell(f"round {number + 1} of {rounds}: {subject.name}")
+                await one_round(streams, subject, direct, count, measured[subject.name])
+        for subject in subjects:
+            tell(f"{HELD} open streams: {subject.name}")
+            measured[subject.name].add(MEMORY, await memory_of_streams(streams, subject))
+        return measured
+    finally:
+        for subject in subjects:
+            await subject.stop()
+
+
+async def while_scraped(
+    streams: Streams, folder: Path, upstream: int, rounds: int, measured: Measured, tell: Tell
+) -> None:
+    """The gateway alone, with as many providers as a metric may have series."""
+    tell(f"{PROVIDERS} series in each metric")
+    subject = await gateway(folder, upstream, **providers(upstream))
+    try:
+        apart([subject])
+        await fill(streams, subject)
+        for number in range(rounds):
+            tell(f"round {number + 1} of {rounds}: scraped")
+            for what, scraped in ((LAG, False), (LAG_SCRAPED, True)):
+                measured.add(what, await lag(streams, subject, SCRAPED_SECONDS, scraped=scraped))
+    finally:
+        await subject.stop()
+
+
+def providers(upstream: int) -> dict[str, str]:
+    """Settings of so many providers that metrics have all the series they may have."""
+    return {f"GATEWAY_PROVIDER_P{n}_BASE_URL": f"http://127.0.0.1:{upstream}" for n in range(PROVIDERS)}
 
 
 async def warm_up(streams: Streams, subject: Subject, count: int) -> None:
@@ -117,11 +145,6 @@ async def memory_of_streams(streams: Streams, subject: Subject) -> float:
     return (after - before) / HELD
 
 
-def close(clients: list[Client]) -> None:
-    for client in clients:
-        client.transport.close()
-
-
 def table(measured: dict[str, Measured], markdown: bool) -> str:
     """One row for each thing that was measured."""
     nginx, ours = measured["nginx"], measured["gateway"]
@@ -129,6 +152,7 @@ def table(measured: dict[str, Measured], markdown: bool) -> str:
     for what in (CPU_REQUEST, RATE, CPU_EVENT, ADDED, MEMORY, START):
         pairs = [b / a for a, b in zip(nginx.figures[what], ours.figures[what], strict=True)]
         rows.append((what, shown(nginx.median(what)), shown(ours.median(what)), f"{statistics.median(pairs):.2f}"))
+    rows += [(what, "", shown(ours.median(what)), "") for what in (LAG, LAG_SCRAPED)]
     if markdown:
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([lines[0], "|---|--:|--:|--:|", *lines[1:]])
@@ -146,7 +170,12 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     asked = parser.parse_args()
     began = time.monotonic()
-    measured = uvloop.run(bench(asked.rounds, asked.requests, lambda what: print(what, file=sys.stderr, flush=True)))
+    tell: Tell = partial(print, file=sys.stderr, flush=True)
+    try:
+        measured = uvloop.run(bench(asked.rounds, asked.requests, tell))
+    except NotStarted as reason:
+        print(f"bench: {reason}", file=sys.stderr)
+        return 1
     print(table(measured, asked.markdown))
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0

@@ -12,10 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "gw_bench-3f9c1e7a5b2d4860-9e8d7c6b5a4f3e2d"
 NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log crit; {user}
-events {{ worker_connections 8192; }}
+daemon off; worker_processes 1; worker_rlimit_nofile 65536; {user}
+pid {folder}/nginx.pid; error_log {folder}/nginx.log crit;
+events {{ worker_connections 32768; }}
 http {{
-  access_log off; keepalive_requests 1000000000; client_body_buffer_size 64k;
+  access_log off; keepalive_requests 1000000000; client_body_buffer_size 64k; client_max_body_size 0;
   client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   upstream up {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 1000000000; }}
@@ -24,6 +25,10 @@ http {{
     proxy_buffering off; proxy_request_buffering off; }} }}
 }}
 """
+
+
+class NotStarted(Exception):
+    """A subject that cannot be measured, and why."""
 
 
 @dataclass
@@ -76,11 +81,20 @@ class Subject:
             await self.process.wait()
 
 
+def apart(subjects: list[Subject]) -> None:
+    """All on one core, which only one of them uses at a time, and who measures on another."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[-1]})
+        for subject in subjects:
+            subject.pin(cores[0])
+
+
 async def plain_nginx(folder: Path, upstream: int) -> Subject:
     """nginx with one worker, no log, and a connection kept for whoever comes."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
-        raise SystemExit("bench: nginx is not installed: apt-get install nginx")
+        raise NotStarted("nginx is not installed: apt-get install nginx")
     port, user = free_port(), "user root;" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(NGINX.format(folder=folder, upstream=upstream, port=port, user=user))
@@ -88,7 +102,7 @@ async def plain_nginx(folder: Path, upstream: int) -> Subject:
     return await _started("nginx", port, "/v1/chat/completions", command, folder, {})
 
 
-async def gateway(folder: Path, upstream: int) -> Subject:
+async def gateway(folder: Path, upstream: int, **more: str) -> Subject:
     """The gateway as it comes: keys, log, metrics, limits; and traces, which go to the upstream's drain."""
     port = free_port()
     variables = {
@@ -99,6 +113,7 @@ async def gateway(folder: Path, upstream: int) -> Subject:
         "GATEWAY_LOG_FILE": f"{folder}/gateway.log",
         "PHOENIX_COLLECTOR_ENDPOINT": f"http://127.0.0.1:{upstream}",
         "PYTHONPATH": str(ROOT),
+        **more,
     }
     command = [sys.executable, "-m", "gateway", "serve"]
     return await _started("gateway", port, "/provider/openai/v1/chat/completions", command, folder, variables)
@@ -124,7 +139,7 @@ async def _started(
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             if process.returncode is not None or time.perf_counter() - began > 30:
-                raise SystemExit(f"bench: {name} does not start:\n{(folder / f'{name}.out').read_text()}") from None
+                raise NotStarted(f"{name} does not start: {(folder / f'{name}.out').read_text().strip()}") from None
             await asyncio.sleep(0.01)
         else:
             writer.close()

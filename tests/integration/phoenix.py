@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any, Self
 import aiohttp
 
 from tests.needing import tool
+from tests.process import free_port
 
 STARTS_WITHIN = 120.0
 SHOWS_WITHIN = 30.0
@@ -37,7 +37,7 @@ class Phoenix:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._python = tool(".venv-phoenix", "python")
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ class Phoenix:
             "PHOENIX_SQL_DATABASE_URL": f"sqlite:///{self._folder}/phoenix.db",
             "PHOENIX_HOST": "127.0.0.1",
             "PHOENIX_PORT": str(self.port),
-            "PHOENIX_GRPC_PORT": str(_free_port()),
+            "PHOENIX_GRPC_PORT": str(free_port()),
             "PHOENIX_TELEMETRY_ENABLED": "false",
             "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
             "PHOENIX_DISABLE_AGENT_ASSISTANT": "true",
@@ -128,9 +128,3 @@ class Phoenix:
             except OSError:
                 time.sleep(0.1)
         raise TimeoutError("Phoenix did not become healthy")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from gateway.settings import Secret
 from tests.needing import program
+from tests.process import free_port
 
 PASSWORD = "redis-s3cret-0f1e2d3c"
 PATIENCE = 10.0
@@ -27,9 +28,7 @@ class RedisServer:
 
     def __enter__(self) -> "RedisServer":
         for _ in range(5):  # somebody else may take the port that was free
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
+            self.port = free_port()
             if self.start():
                 return self
         raise RuntimeError("redis-server does not start")

@@ -99,6 +99,13 @@ def test_the_gateway_can_be_scaled(services: dict[str, dict[str, Any]]) -> None:
     assert "server gateway:8080" in upstream
 
 
+def test_the_gateway_believes_nginx_and_nothing_beyond_about_its_clients(services: dict[str, dict[str, Any]]) -> None:
+    for name in HEALTH_IN_THE_IMAGE & set(services):
+        trusted = load(_demo(services[name])).settings.proxies.trusted
+        assert trusted
+        assert all(network.is_private for network in trusted)
+
+
 def test_a_stop_waits_longer_than_the_gateway_drains(services: dict[str, dict[str, Any]]) -> None:
     for name in HEALTH_IN_THE_IMAGE & set(services):
         server = load({**_demo(services[name])}).settings.server

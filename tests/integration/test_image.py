@@ -79,9 +79,13 @@ def test_it_holds_the_locked_versions(image: Image) -> None:
     assert locked <= installed
 
 
-def test_it_adds_little_to_its_base(image: Image) -> None:
+def test_it_adds_little_to_its_base_and_the_readme_says_how_much(image: Image) -> None:
     sizes = image.size
-    assert 0 < (sizes[IMAGE] - sizes[BASE]) / 1e6 < OUR_MEGABYTES
+    added = (sizes[IMAGE] - sizes[BASE]) / 1e6
+    said = re.search(r"It adds (\d+) MB", (needing.ROOT / "README.md").read_text())
+    assert said is not None
+    assert added == pytest.approx(int(said[1]), rel=0.1)
+    assert added < OUR_MEGABYTES
 
 
 async def test_it_serves_tells_its_health_and_stops_when_told(image: Image) -> None:

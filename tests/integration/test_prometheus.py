@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from gateway.telemetry.metrics import Metrics, PoolUse
 from tests.made_exchanges import MS, TRACE_ID, call, chat, exchange
 from tests.monitoring_files import RULES, dashboard_expressions, plain
 from tests.needing import program
+from tests.process import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -170,13 +170,6 @@ async def prometheus(served: Served, tmp_path: Path) -> AsyncIterator[Prometheus
         await process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 async def ready(session: aiohttp.ClientSession, process: asyncio.subprocess.Process, log: Path) -> None:
     async with asyncio.timeout(20):
         while True:
@@ -267,6 +260,7 @@ async def every_panel_has_an_answer(served: Served, prometheus: Prometheus) -> N
         served.metrics.counter(table.UPSTREAM_RETRIES, f"provider {number}").add()
     served.metrics.counter(table.CIRCUITS, "openai", "open").add()
     served.metrics.counter(table.CIRCUIT_OPENINGS, "openai").add()
+    served.metrics.counter(table.LIMIT_POLICY_REFUSALS, "key-requests-minute").add()
     served.happen()
     await prometheus.becomes('sum(gateway_requests_total{job="gateway"})', 8 * (ROUNDS + 1))
     only_in_trouble = ("Alerts", "Starts")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.needing import ROOT
+from tests.process import free_port
 
 SHIPPED = ("gateway", "scripts", ".ci", "requirements.txt", "tests/requirements.txt", "tests/environments")
 TOOLS = ("sh", "dirname", "basename", "cmp", "cat", "cp", "rm", "tr", "echo", "env", "id", "uname")
@@ -21,13 +22,6 @@ TOOLS = ("sh", "dirname", "basename", "cmp", "cat", "cp", "rm", "tr", "echo", "e
 
 SETTING_UP = 600.0
 STARTING = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def copied(folder: Path) -> Path:
@@ -279,16 +273,20 @@ def asked(calls: Path) -> list[str]:
 def test_the_second_command_runs_the_whole_suite_with_what_it_needs(recorded: tuple[Shell, Path]) -> None:
     shell, calls = recorded
     assert shell.run("scripts/test").returncode == 0
-    assert asked(calls) == [".venv -m pytest --cov --cov-report=term"]
+    [run] = asked(calls)
+    assert run.startswith(".venv -m pytest --numprocesses 3 ")
+    assert run.endswith(" --cov --cov-report=term")
     installed = [line for line in calls.read_text().splitlines() if "pip install" in line]
-    assert [re.sub(r"-m .*a clone/", "", line) for line in installed] == [
-        ".venv requirements.txt",
-        ".venv tests/requirements.txt",
-        *(
-            f".venv-{file.stem} tests/environments/{file.name}"
-            for file in sorted((ROOT / "tests/environments").glob("*.txt"))
-        ),
-    ]
+    assert sorted(re.sub(r"-m .*a clone/", "", line) for line in installed) == sorted(
+        [
+            ".venv requirements.txt",
+            ".venv tests/requirements.txt",
+            *(
+                f".venv-{file.stem} tests/environments/{file.name}"
+                for file in (ROOT / "tests/environments").glob("*.txt")
+            ),
+        ]
+    )
 
 
 def test_the_second_command_runs_what_it_is_told(recorded: tuple[Shell, Path]) -> None:

@@ -96,12 +96,14 @@ def test_what_is_probably_an_error_is_a_warning() -> None:
             "GATEWAY_PROT": "1",
             "OPENAI_API_KEY": "k",
             "GATEWAY_PROVIDER_GROQ_BASE_URL": "http://10.0.0.1/openai/v1/",
+            "GATEWAY_RATE_LIMITS": "key team-a: 1 requests/minute; provider opnai: 1 requests/minute",
         }
     )
     assert configuration.warnings == (
         "GATEWAY_PROT is not a setting of this gateway",
         "groq: is on without a key",
         "groq: its base URL ends in a version; clients send that too, and it would be there twice",
+        "GATEWAY_RATE_LIMITS: there is no provider opnai",
         "GATEWAY_API_KEYS: team-a may use opnai, which is not a provider that is on",
     )
 

@@ -153,6 +153,22 @@ async def test_a_single_process_is_not_ended_by_the_signal_that_replaces_workers
         assert await status(process) == 200
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sighup_takes_over_limits_and_what_they_refuse_is_counted_by_policy(
+    tmp_path: Path, upstream: ScriptedUpstream, workers: str
+) -> None:
+    (tmp_path / ".env").write_text("GATEWAY_RATE_LIMITS=key: 2 requests/hour\n")
+    async with Process(tmp_path, variables(upstream, GATEWAY_WORKERS=workers)) as process:
+        assert [await status(process) for _ in range(3)] == [200, 200, 429]
+        (tmp_path / ".env").write_text("GATEWAY_RATE_LIMITS=key: 4 requests/hour\n")
+        process.signal(signal.SIGHUP)
+        await process.until(lambda: b"reloaded" in process.written)
+        assert [await status(process) for _ in range(3)] == [200, 200, 429]
+        async with aiohttp.ClientSession() as session, session.get(f"{process.url}/metrics") as response:
+            figures = (await response.text()).splitlines()
+    assert 'gateway_limit_policy_refusals_total{policy="key-requests-hour"} 2' in figures
+
+
 async def test_a_busy_port_is_one_clear_line(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     second = Process(tmp_path, variables(upstream, GATEWAY_PORT=str(upstream.port)))
     await second.start()

@@ -46,6 +46,17 @@ async def test_target_body_and_fields_arrive_byte_for_byte(gateway: Running, ups
     assert got.fields["host"] == f"127.0.0.1:{upstream.port}"
 
 
+@pytest.mark.parametrize("path", ["/v1/a%0d%0ab", "/%0a", "/v1/%0D%0AX-Injected:%201/", "/v1/%00%E2%80%A8"])
+async def test_encoded_line_ends_and_control_characters_stay_encoded(
+    gateway: Running, upstream: ScriptedUpstream, path: str
+) -> None:
+    url = aiohttp.client.URL(f"{gateway.url}/provider/openai{path}", encoded=True)
+    async with gateway.session.get(url) as response:
+        assert response.status == 200
+    assert (await upstream.received()).target.decode() == path
+    assert (await gateway.exchange()).route == "/provider/openai/{tail}"
+
+
 async def test_status_fields_and_codings_come_back_as_they_were(gateway: Running, upstream: ScriptedUpstream) -> None:
     body = gzip.compress(b'{"error":{"message":"theirs"}}')
     upstream.will(

@@ -156,6 +156,15 @@ def test_new_scopes_of_a_key_hold_at_once() -> None:
     assert ids(rules.of_request(with_scopes("requests=2/m"), None)) == ["key-requests-minute:alice=2"]
 
 
+def test_new_rules_hold_at_once() -> None:
+    rules = budgets("key: 10 requests/minute")
+    assert ids(rules.of_request(ALICE, None)) == ["key-requests-minute:alice=10"]
+    rules.replace(parse_rules("key: 20 requests/minute")[0])
+    assert ids(rules.of_request(ALICE, None)) == ["key-requests-minute:alice=20"]
+    rules.replace(())
+    assert not rules.concern(ALICE)
+
+
 def test_a_bucket_says_for_people_what_is_bounded() -> None:
     rules = budgets("key: 200000 output_tokens/minute; key model: 2.5 usd/15m")
     about = {bucket.about for bucket in rules.of_call(ALICE, None, "p", "m").buckets}

@@ -46,6 +46,14 @@ async def test_exactly_as_many_are_admitted_as_there_are(limiter: MemoryLimiter,
     assert [verdict.remaining for verdict in verdicts[:most]] == [(float(most - n - 1),) for n in range(most)]
 
 
+async def test_a_quota_that_is_raised_fills_faster_from_then_on(limiter: MemoryLimiter, clock: Clock) -> None:
+    for quota in (requests(10, 10), requests(1000, 10)):
+        while (await limiter.admit((quota,), (1.0,))).admitted:
+            pass
+    clock.now += 1
+    assert sum([(await limiter.admit((requests(1000, 10),), (1.0,))).admitted for _ in range(200)]) == 100
+
+
 @pytest.mark.parametrize("seconds", [7.0, 10.0, 3600.0])
 async def test_a_bucket_fills_evenly_and_never_over_the_brim(
     limiter: MemoryLimiter, clock: Clock, seconds: float

@@ -32,4 +32,4 @@ def test_the_table_has_a_row_for_each_variable() -> None:
     lines = as_markdown(VARIABLES).splitlines()
     assert "| `PORT` | `8080` | Port to listen on |" in lines
     assert "| `KEYS`, `KEYS_FILE` |  | Keys: this\\|that |" in lines
-    assert lines.index("**Listening**") < lines.index("**Keys**")
+    assert lines.index("## Listening") < lines.index("## Keys")

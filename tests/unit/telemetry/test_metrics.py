@@ -88,6 +88,15 @@ async def test_a_watched_figure_is_what_its_owner_says(metrics: Metrics) -> None
     assert value(metrics, "gateway_log_lines_lost_total") == 12
 
 
+async def test_what_is_counted_by_one_label_is_watched_as_its_values_come_up(metrics: Metrics) -> None:
+    refused: dict[str, int] = {}
+    metrics.watch_each(table.LIMIT_POLICY_REFUSALS, lambda: refused)
+    await metrics.refresh()
+    refused["key-requests-minute"] = 3
+    await metrics.refresh()
+    assert value(metrics, "gateway_limit_policy_refusals_total", policy="key-requests-minute") == 3
+
+
 async def test_a_figure_that_cannot_be_read_is_counted_told_once_and_spoils_nothing_else(
     metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,6 @@
 """Finished exchanges on their way to a collector that does as it is told: slow, silent, refusing, broken, or gone."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from gateway.telemetry.trace_context import open_trace
 from gateway.telemetry.tracing import MOST_WAITING, Tracing, sampler_of
 from tests import read_spans
 from tests import traced_exchanges as made
+from tests.process import free_port
 from tests.read_spans import Span
 from tests.scripted import Received, ScriptedUpstream, Step, answer, close, pause, send, until_left
 
@@ -50,9 +50,7 @@ async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def refusing_address() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def spans_in(received: Received) -> list[Span]:

@@ -14,7 +14,7 @@ from gateway.upstream.content_coding import readable
     [
         (b"", b"plain"),
         (b"identity", b"plain"),
-        (b"gzip", gzip.compress(b"plain")),
+        (b"gzip", gzip.compress(b"plain", mtime=0)),
         (b"deflate", zlib.compress(b"plain")),
     ],
 )
