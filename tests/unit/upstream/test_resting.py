@@ -8,7 +8,7 @@ from yarl import URL
 
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
-from gateway.upstream import direct
+from gateway.upstream import pool
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.transport import Outgoing, field_lines
 from tests.scripted import ScriptedUpstream, answer
@@ -47,16 +47,16 @@ async def test_the_last_one_to_rest_is_the_first_to_be_used(connect: Open, upstr
     transport = connect(10)
     await asyncio.gather(*(ask(transport) for _ in range(3)))
     assert (transport.in_use, transport.idle, upstream.connections) == (0, 3, 3)
-    last = transport._resting[-1][1]
+    last = transport.pool._resting[-1][1]
     assert (await ask(transport)).reused_connection
-    assert transport._resting[-1][1] is last
+    assert transport.pool._resting[-1][1] is last
     assert upstream.connections == 3
 
 
 async def test_none_rests_for_longer_than_it_may(
     connect: Open, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "IDLE_IN_POOL", 0.1)
+    monkeypatch.setattr(pool, "IDLE_IN_POOL", 0.1)
     transport = connect(10)
     await asyncio.gather(*(ask(transport) for _ in range(3)))
     async with asyncio.timeout(5):
