@@ -270,9 +270,7 @@ class DirectExchange:
                 await head
 
     def _accept(self, message: RawResponseMessage) -> None:
-        heads.refuse_ambiguous(
-            self._call.provider, message.version, message.reason, message.raw_headers, message.headers
-        )
+        heads.refuse_ambiguous(self._call.provider, message)
         self.status, self.reason, self.fields = message.code, message.reason, message.raw_headers
 
     async def _leave(self, *, clean: bool) -> None:

@@ -1,6 +1,6 @@
 """Heads as bytes, for every transport: how a request's is written, and which response's is refused."""
 
-from collections.abc import Sequence
+from typing import Protocol
 
 from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http import HttpVersion
@@ -28,17 +28,26 @@ def written(request: Outgoing) -> bytes:
     return b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method, request.target, request.lines, framing, content)
 
 
-def refuse_ambiguous(
-    provider: str,
-    version: HttpVersion,
-    reason: str,
-    fields: Sequence[tuple[bytes, bytes]],
-    headers: MultiMapping[str],
-) -> None:
+class Head(Protocol):
+    """What aiohttp's parser, and its `ClientResponse`, make of a response's head."""
+
+    @property
+    def version(self) -> HttpVersion | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def headers(self) -> MultiMapping[str]: ...
+
+
+def refuse_ambiguous(provider: str, head: Head) -> None:
     """Raise UpstreamError if a response's head could mean two things to two readers, or cannot be passed on."""
-    values = b"".join([value for _, value in fields])
-    if version.major != 1 or b"\r" in values or b"\n" in values or b"\0" in values or "\0" in reason:
+    version, values = head.version, b"".join([value for _, value in head.raw_headers])
+    if version is None or version.major != 1 or b"\r" in values or b"\n" in values or b"\0" in values:
         raise UpstreamError(f"{provider} sent a malformed response head.")
-    for coding in headers.getall(TRANSFER_ENCODING, ()):
+    if "\0" in (head.reason or ""):
+        raise UpstreamError(f"{provider} sent a malformed response head.")
+    for coding in head.headers.getall(TRANSFER_ENCODING, ()):
         if coding.strip().lower() != "chunked":
             raise UpstreamError(f"{provider} sent a transfer coding that cannot be undone.")

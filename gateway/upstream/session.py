@@ -209,10 +209,9 @@ class SessionExchange:
         name = self._call.provider
         if response.status == 101:
             raise UpstreamError(f"{name} switched protocols unasked.")
-        if response.status < 200 or response.version is None:
+        if response.status < 100:  # the parser is content with any digits
             raise UpstreamError(f"{name} sent a malformed response.")
-        reason = response.reason or ""
-        heads.refuse_ambiguous(name, response.version, reason, response.raw_headers, response.headers)
+        heads.refuse_ambiguous(name, response)
         self._content = response.content
         self.status, self.reason, self.fields = response.status, response.reason or "", response.raw_headers
         self._call.head = monotonic_ns()

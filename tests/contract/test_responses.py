@@ -243,15 +243,15 @@ async def test_a_head_that_is_too_large_is_refused(
 MALFORMED = {
     "no HTTP": b"HELO there\r\n\r\n",
     "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a status below 100": b"HTTP/1.1 099 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "length and chunked": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"1\r\na\r\n0\r\n\r\n",
     "negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
     "unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
     "NUL": b"HTTP/1.1 200 OK\r\nX-A: a\x00b\r\nContent-Length: 1\r\n\r\na",
-    "a status below 100": b"HTTP/1.1 099 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
     "no status": b"HTTP/1.1 abc OK\r\n\r\n",
     "NUL in the reason": b"HTTP/1.1 200 O\x00K\r\nContent-Length: 1\r\n\r\na",
     "no field": b"HTTP/1.1 200 OK\r\nwhat is this\r\nContent-Length: 1\r\n\r\na",
