@@ -6,6 +6,7 @@ without a script a request is answered with a small JSON document.
 
 import asyncio
 import socket
+import ssl
 import struct
 import time
 from collections import deque
@@ -46,18 +47,19 @@ class Received:
 
 
 class ScriptedUpstream:
-    """A server on a free loopback port. An async context manager."""
+    """A server on a free loopback port, with TLS if there is a context for it. An async context manager."""
 
-    def __init__(self, *, read_bodies: bool = True) -> None:
+    def __init__(self, *, read_bodies: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Received] = []
         self.connections = 0
         self.read_bodies = read_bodies
+        self._tls = tls
         self._scripts: deque[tuple[Step, ...]] = deque()
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "ScriptedUpstream":
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -69,11 +71,15 @@ class ScriptedUpstream:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def will(self, *steps: Step) -> None:
         """The script of the next request that has none yet."""
         self._scripts.append(steps)
+
+    def forget(self) -> None:
+        """Drop the scripts that no request has had."""
+        self._scripts.clear()
 
     async def received(self, count: int = 1, seconds: float = 5.0) -> Received:
         """The request number `count`, once its head and body are in."""

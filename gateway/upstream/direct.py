@@ -3,28 +3,23 @@
 `ClientSession` normalises targets (a bare trailing `?` is lost), re-encodes fields that are no UTF-8, and costs more
 than all the rest of a request together. Here the head goes out verbatim, in one write with the body.
 
-Private names of aiohttp are used in this file and `protocol.py`, and nowhere else under `upstream/`;
-`tests/unit/upstream/test_direct.py` fails by name when one of them moves.
+A connection whose response ended in doubt is closed and never used again.
 
-- A connection that has something to read when it is taken from the pool, or whose response ended in doubt, is closed
-  and never used again.
-- A request is written once. A pooled connection is looked at before it is written to, so one that the provider has
-  closed costs a new connection and never a lost or doubled request.
+`tests/unit/upstream/test_names_of_aiohttp.py` lists what this file and its neighbours lean on in aiohttp, and fails by
+name when it moves.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from functools import partial
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
-from aiohttp import ClientTimeout, TCPConnector
+from aiohttp import ClientTimeout
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -39,11 +34,11 @@ from gateway.errors import (
 )
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
+from gateway.upstream import heads
+from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import UpstreamProtocol, Watch
 from gateway.upstream.transport import Incoming, Outgoing, Sink
 
-IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
-DNS_TTL = 30  # seconds
 INTERIM_RESPONSES = 16
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, ConnectionError, asyncio.IncompleteReadError)
 
@@ -51,19 +46,14 @@ _BROKEN = (aiohttp.ClientError, HttpProcessingError, ConnectionError, asyncio.In
 class DirectTransport:
     """Connections to one provider. Make it, use it and close it within one running loop.
 
-    A connection that can be used again rests here, the last one to come on top, and stays the connector's own: that
-    opens connections, and holds their number to the limit.
+    `pool` is one that another transport uses too; without it there is one of `pool_size` connections.
     """
 
-    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int) -> None:
+    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, pool: Pool | None = None) -> None:
         loop = asyncio.get_running_loop()
-        self._loop = loop
-        self._connector = TCPConnector(limit=pool_size, keepalive_timeout=IDLE_IN_POOL, ttl_dns_cache=DNS_TTL)
-        self._connector._factory = cast(Any, partial(UpstreamProtocol, loop))
+        self.pool = pool or Pool(pool_size)
         self._destination = ClientRequest("GET", origin.origin(), loop=loop)
         self._connecting = ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect)
-        self._resting: list[tuple[float, Connection]] = []  # and since when
-        self._timer: asyncio.TimerHandle | None = None
         self.watch = Watch(loop, timeouts)
 
     def send(self, request: Outgoing, call: UpstreamCall) -> "DirectExchange":
@@ -71,80 +61,41 @@ class DirectTransport:
 
     async def close(self) -> None:
         self.watch.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        for _, connection in self._resting:
-            connection.close()
-        self._resting.clear()
-        await self._connector.close()
+        await self.pool.close()
 
     @property
     def in_use(self) -> int:
-        """Connections that carry a request now."""
-        return len(self._connector._acquired) - len(self._resting)
+        return self.pool.in_use
 
     @property
     def idle(self) -> int:
-        """Connections that wait in the pool."""
-        return len(self._resting) + sum(map(len, self._connector._conns.values()))
+        return self.pool.idle
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a connection."""
-        return sum(map(len, self._connector._waiters.values()))
+        return self.pool.waiting
 
     def rested(self, call: UpstreamCall) -> Connection | None:
         """A connection that was used before, and has had nothing to say since; None if there is none."""
-        resting = self._resting
-        while resting:
-            _, connection = resting.pop()
-            protocol: Any = connection._protocol
-            if not protocol.has_spoken():
-                call.reused_connection, call.connected = True, monotonic_ns()
-                return connection
-            connection.close()
-        return None
-
-    def rest(self, connection: Connection) -> None:
-        """Keep a connection for the next request, unless somebody waits for one."""
-        if self._connector._waiters:
-            connection.release()
-            return
-        self._resting.append((self._loop.time(), connection))
-        if self._timer is None:
-            self._timer = self._loop.call_later(IDLE_IN_POOL, self._sweep)
-
-    def _sweep(self) -> None:
-        """Close those that have rested for too long. The oldest stand first."""
-        until, kept = self._loop.time() - IDLE_IN_POOL, 0
-        for since, connection in self._resting:
-            if since > until:
-                break
-            connection.close()
-            kept += 1
-        del self._resting[:kept]
-        again = self._resting[0][0] - until if self._resting else 0.0
-        self._timer = self._loop.call_later(again, self._sweep) if self._resting else None
+        connection = self.pool.rested()
+        if connection is not None:
+            call.reused_connection, call.connected = True, monotonic_ns()
+        return connection
 
     async def connection(self, call: UpstreamCall) -> Connection:
         """A connection nobody else uses and that has nothing to say. Raises UpstreamUnreachable, UpstreamTimeout."""
-        began, full = monotonic_ns(), self.in_use >= self._connector.limit
-        while True:
-            try:
-                connection = await self._connector.connect(self._destination, [], self._connecting)
-            except TimeoutError as error:  # aiohttp's connect timeouts are TimeoutErrors too
-                raise UpstreamTimeout(f"No connection to {call.provider} within its connect timeout.") from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise UpstreamUnreachable(f"{call.provider} could not be reached.") from error
-            protocol = connection.protocol
-            assert isinstance(protocol, UpstreamProtocol)
-            call.reused_connection = protocol.used
-            if protocol.used and protocol.has_spoken():
-                connection.close()
-                continue
-            call.connected = monotonic_ns()
-            call.waited_for_pool_ns = call.connected - began if full else 0
-            return connection
+        pool = self.pool
+        began, full = monotonic_ns(), pool.in_use >= pool.limit
+        try:
+            connection = await pool.connect(self._destination, [], self._connecting)
+        except TimeoutError as error:  # aiohttp's connect timeouts are TimeoutErrors too
+            raise UpstreamTimeout(f"No connection to {call.provider} within its connect timeout.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamUnreachable(f"{call.provider} could not be reached.") from error
+        call.reused_connection = cast(UpstreamProtocol, connection._protocol).used
+        call.connected = monotonic_ns()
+        call.waited_for_pool_ns = call.connected - began if full else 0
+        return connection
 
 
 class DirectExchange:
@@ -260,27 +211,15 @@ class DirectExchange:
         return otherwise if isinstance(error, _BROKEN) else UpstreamError()
 
     def _write(self) -> None:
-        request, protocol = self._request, self._protocol
-        body = request.body
-        if isinstance(body, bytes):
-            framing = b"content-length: %d\r\n" % len(body)
-            self._call.bytes_sent = len(body)
-        elif body is None:
-            # A method that usually carries content says that there is none (RFC 9110, section 8.6).
-            framing = b"content-length: 0\r\n" if request.method in _WITH_CONTENT else b""
-        elif request.length is None:
-            framing = b"transfer-encoding: chunked\r\n"
-        else:
-            framing = b"content-length: %d\r\n" % request.length
+        protocol, body = self._protocol, self._request.body
         if protocol.transport is None:
             raise aiohttp.ClientConnectionResetError("Connection lost")
-        method, content = request.method.encode("ascii"), body if isinstance(body, bytes) else b""
-        head = b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method, request.target, request.lines, framing, content)
-        protocol.transport.write(head)
+        protocol.transport.write(heads.written(self._request))
         if body is None or isinstance(body, bytes):
+            self._call.bytes_sent = 0 if body is None else len(body)
             protocol.await_head()
         else:
-            self._upload = asyncio.create_task(self._send_body(body, chunked=request.length is None))
+            self._upload = asyncio.create_task(self._send_body(body, chunked=self._request.length is None))
 
     async def _send_body(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
         protocol, sent = self._protocol, 0
@@ -331,15 +270,8 @@ class DirectExchange:
                 await head
 
     def _accept(self, message: RawResponseMessage) -> None:
-        """Take over the head. Raises UpstreamError if it could mean two things to two readers."""
-        fields = message.raw_headers
-        values = b"".join([value for _, value in fields])
-        if message.version.major != 1 or b"\r" in values or b"\n" in values or b"\0" in values:
-            raise UpstreamError(f"{self._call.provider} sent a malformed response head.")
-        for coding in message.headers.getall(TRANSFER_ENCODING, ()):
-            if coding.strip().lower() != "chunked":
-                raise UpstreamError(f"{self._call.provider} sent a transfer coding that cannot be undone.")
-        self.status, self.reason, self.fields = message.code, message.reason, fields
+        heads.refuse_ambiguous(self._call.provider, message)
+        self.status, self.reason, self.fields = message.code, message.reason, message.raw_headers
 
     async def _leave(self, *, clean: bool) -> None:
         protocol = self._protocol
@@ -363,13 +295,10 @@ class DirectExchange:
             self._connection.close()
         else:
             protocol.rest()
-            self._transport.rest(self._connection)
+            self._transport.pool.rest(self._connection)
 
     def _break_off(self) -> None:
         # `close` would wait until the provider has taken all that was written.
         if self._protocol.transport is not None:
             self._protocol.transport.abort()
         self._connection.close()
-
-
-_WITH_CONTENT = ("POST", "PUT", "PATCH")

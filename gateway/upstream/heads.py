@@ -1,0 +1,53 @@
+"""Heads as bytes, for every transport: how a request's is written, and which response's is refused."""
+
+from typing import Protocol
+
+from aiohttp.hdrs import TRANSFER_ENCODING
+from aiohttp.http import HttpVersion
+from multidict import MultiMapping
+
+from gateway.errors import UpstreamError
+from gateway.upstream.transport import Outgoing
+
+_WITH_CONTENT = ("POST", "PUT", "PATCH")
+
+
+def written(request: Outgoing) -> bytes:
+    """The head of `request`, target and lines verbatim, then the framing; with the body, if that is here whole."""
+    body, content = request.body, b""
+    if isinstance(body, bytes):
+        framing, content = b"content-length: %d\r\n" % len(body), body
+    elif body is None:
+        # A method that usually carries content says that there is none (RFC 9110, section 8.6).
+        framing = b"content-length: 0\r\n" if request.method in _WITH_CONTENT else b""
+    elif request.length is None:
+        framing = b"transfer-encoding: chunked\r\n"
+    else:
+        framing = b"content-length: %d\r\n" % request.length
+    method = request.method.encode("ascii")
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method, request.target, request.lines, framing, content)
+
+
+class Head(Protocol):
+    """What aiohttp's parser, and its `ClientResponse`, make of a response's head."""
+
+    @property
+    def version(self) -> HttpVersion | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def headers(self) -> MultiMapping[str]: ...
+
+
+def refuse_ambiguous(provider: str, head: Head) -> None:
+    """Raise UpstreamError if a response's head could mean two things to two readers, or cannot be passed on."""
+    version, values = head.version, b"".join([value for _, value in head.raw_headers])
+    if version is None or version.major != 1 or b"\r" in values or b"\n" in values or b"\0" in values:
+        raise UpstreamError(f"{provider} sent a malformed response head.")
+    if "\0" in (head.reason or ""):
+        raise UpstreamError(f"{provider} sent a malformed response head.")
+    for coding in head.headers.getall(TRANSFER_ENCODING, ()):
+        if coding.strip().lower() != "chunked":
+            raise UpstreamError(f"{provider} sent a transfer coding that cannot be undone.")

@@ -1,0 +1,97 @@
+"""The connections to one provider, whichever road a request takes: aiohttp's connector, making our protocol.
+
+- A connection that has something to read when it is taken is closed and never used again. So one that the provider has
+  closed costs a new connection, and never a lost or doubled request.
+- A connection that can be used again may rest here, the last one to come on top. It stays the connector's own then:
+  that opens connections, and holds their number to the limit.
+"""
+
+import asyncio
+from functools import partial
+from ssl import SSLContext
+from typing import Any, cast
+
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.connector import Connection
+
+from gateway.upstream.protocol import UpstreamProtocol
+
+IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
+DNS_TTL = 30  # seconds
+
+
+class Pool(TCPConnector):
+    """At most `size` connections; `trust` verifies those with TLS, by default against the system's authorities."""
+
+    def __init__(self, size: int, *, trust: SSLContext | bool = True) -> None:
+        super().__init__(limit=size, keepalive_timeout=IDLE_IN_POOL, ttl_dns_cache=DNS_TTL, ssl=trust)
+        loop = asyncio.get_running_loop()
+        self._factory = cast(Any, partial(UpstreamProtocol, loop))
+        self._resting: list[tuple[float, Connection]] = []  # and since when
+        self._clock = loop.time
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    @property
+    def in_use(self) -> int:
+        """Connections that carry a request now."""
+        return len(self._acquired) - len(self._resting)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait to be used."""
+        return len(self._resting) + sum(map(len, self._conns.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a connection."""
+        return sum(map(len, self._waiters.values()))
+
+    async def connect(self, req: ClientRequest, traces: list[Any], timeout: ClientTimeout) -> Connection:
+        """A connection nobody else uses and that has nothing to say."""
+        connection = self.rested()
+        while connection is None:
+            connection = await super().connect(req, traces, timeout)
+            protocol = cast(UpstreamProtocol, connection._protocol)
+            if protocol.used and protocol.has_spoken():
+                connection.close()
+                connection = None
+        return connection
+
+    def rested(self) -> Connection | None:
+        """A connection that was used before, and has had nothing to say since; None if none rests."""
+        while self._resting:
+            _, connection = self._resting.pop()
+            protocol: Any = connection._protocol
+            if not protocol.has_spoken():
+                return connection
+            connection.close()
+        return None
+
+    def rest(self, connection: Connection) -> None:
+        """Keep a connection for the next request, unless somebody waits for one."""
+        if self._waiters:
+            connection.release()
+            return
+        self._resting.append((self._clock(), connection))
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(IDLE_IN_POOL, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close those that have rested for too long. The oldest stand first."""
+        until, gone = self._clock() - IDLE_IN_POOL, 0
+        for since, connection in self._resting:
+            if since > until:
+                break
+            connection.close()
+            gone += 1
+        del self._resting[:gone]
+        again = self._resting[0][0] - until if self._resting else 0.0
+        self._sweeping = self._loop.call_later(again, self._sweep) if self._resting else None
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for _, connection in self._resting:
+            connection.close()
+        self._resting.clear()
+        await super().close(abort_ssl=abort_ssl)

@@ -1,0 +1,254 @@
+"""The session transport: aiohttp's `ClientSession` as it comes, where it keeps the promises, and ours where not.
+
+Slower than the direct transport, and made of what all of aiohttp's users run: its way of connecting, its writer of
+bodies, its reader of responses, its responses' life. What it would do by itself is switched off: redirects, cookies,
+decompression, proxies and credentials from the environment, fields of its own, the limit of 100 connections, a total
+time, and sending a request again (its errors become ours before it sees them).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import monotonic_ns
+from types import TracebackType
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from gateway.errors import (
+    GatewayError,
+    IdleTimeout,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamTruncated,
+    UpstreamUnreachable,
+)
+from gateway.settings import Timeouts
+from gateway.telemetry.exchange import UpstreamCall
+from gateway.upstream import heads
+from gateway.upstream.pool import Pool
+from gateway.upstream.protocol import UpstreamProtocol
+from gateway.upstream.session_request import HeldResponse, Upload, VerbatimRequest
+from gateway.upstream.transport import Incoming, Outgoing, Sink
+
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.IncompleteReadError)
+
+
+class SessionTransport:
+    """Connections to one provider. Make it, use it and close it within one running loop.
+
+    `pool` is one that another transport uses too; without it there is one of `pool_size` connections.
+    """
+
+    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, pool: Pool | None = None) -> None:
+        self.pool = pool or Pool(pool_size)
+        self.origin = origin.origin()
+        self.timeouts = timeouts
+        self.session = ClientSession(
+            connector=self.pool,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect),
+            request_class=VerbatimRequest,
+            response_class=HeldResponse,
+        )
+
+    def send(self, request: Outgoing, call: UpstreamCall) -> "SessionExchange":
+        return SessionExchange(self, request, call)
+
+    async def close(self) -> None:
+        await self.session.close()
+
+    @property
+    def in_use(self) -> int:
+        return self.pool.in_use
+
+    @property
+    def idle(self) -> int:
+        return self.pool.idle
+
+    @property
+    def waiting(self) -> int:
+        return self.pool.waiting
+
+
+class SessionExchange:
+    """One request and its response; the `async with` block holds the connection."""
+
+    def __init__(self, transport: SessionTransport, request: Outgoing, call: UpstreamCall) -> None:
+        self._transport = transport
+        self._request = request
+        self._call = call
+        self._upload = self._body_to_send()
+        self._sent: VerbatimRequest | None = None
+        self._protocol: UpstreamProtocol | None = None
+        self._wire: asyncio.Transport | None = None
+        self._response: ClientResponse | None = None
+        self._read = 0  # bytes
+        self._limit = asyncio.timeout(None)
+        self._overdue: GatewayError = UpstreamTimeout()
+        self.status = 0
+        self.reason = ""
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+
+    async def __aenter__(self) -> Incoming:
+        pool = self._transport.pool
+        self._began, self._pool_was_full = monotonic_ns(), pool.in_use >= pool.limit
+        try:
+            async with self._limit:
+                self._response = await self._transport.session.request(
+                    self._request.method,
+                    self._transport.origin,
+                    data=self._upload,
+                    allow_redirects=False,
+                    middlewares=(self._send,),
+                )
+            self._accept(self._response)
+        except BaseException as error:
+            await self._leave(clean=False)
+            if isinstance(error, TimeoutError) and self._limit.expired():
+                raise self._overdue from error
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        content = self._content
+        await self._leave(clean=content.is_eof() and content.exception() is None)
+
+    @property
+    def ready(self) -> bool:
+        return self._content.is_eof() or self._content.total_bytes > self._read
+
+    def whole(self) -> None:
+        """Never known here before it was read: what would be saved counts on the direct road only."""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes; each read waits until the last chunk was taken."""
+        content, name = self._content, self._call.provider
+        while True:
+            try:
+                async with asyncio.timeout(self._transport.timeouts.idle):
+                    chunk = await content.readany()
+            except TimeoutError as error:
+                raise IdleTimeout(f"{name} fell silent in the middle of its response.") from error
+            except _BROKEN as error:
+                broken_off = UpstreamTruncated(f"{name} broke off in the middle of its response.")
+                raise self._failure_of_ours or broken_off from error
+            if not chunk:
+                return
+            self._read += len(chunk)
+            yield chunk
+
+    async def hand_over(self, sink: Sink) -> None:
+        """The body to `sink`, chunk by chunk."""
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                if not sink.take(chunk):
+                    await sink.taken()
+
+    def _body_to_send(self) -> Upload | None:
+        body, timeouts = self._request.body, self._transport.timeouts
+        if body is None or isinstance(body, bytes):
+            self._call.bytes_sent = len(body or b"")
+            return None
+        stuck = UpstreamTimeout(f"{self._call.provider} stopped taking the request body.")
+
+        def giving(size: int) -> None:
+            self._call.bytes_sent += size
+            self._expect_head_within(timeouts.idle, stuck)
+
+        return Upload(
+            body,
+            self._request.length,
+            on_taking=lambda: self._expect_head_within(None),
+            on_giving=giving,
+            on_end=self._request_is_out,
+        )
+
+    async def _send(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """What the session sends the request through. Its errors become ours here, where it cannot try again yet."""
+        assert isinstance(request, VerbatimRequest)
+        request.outgoing, request.connected = self._request, self._take_over
+        self._sent = request
+        try:
+            response = await handler(request)
+        except _BROKEN as error:
+            raise self._failed(error) from error
+        assert self._protocol is not None
+        self._protocol.await_body(response.content)
+        return response
+
+    def _take_over(self, connection: Connection) -> UpstreamProtocol:
+        """The connection is this exchange's from here on."""
+        protocol, call = connection.protocol, self._call
+        assert isinstance(protocol, UpstreamProtocol)
+        call.reused_connection = protocol.used
+        call.connected = monotonic_ns()
+        call.waited_for_pool_ns = call.connected - self._began if self._pool_was_full else 0
+        protocol.expect(self._request.method)
+        self._protocol, self._wire = protocol, connection.transport
+        if self._upload is None:
+            self._request_is_out()
+        return protocol
+
+    def _request_is_out(self) -> None:
+        late = UpstreamTimeout(f"{self._call.provider} did not begin to answer within its first-byte timeout.")
+        self._expect_head_within(self._transport.timeouts.first_byte, late)
+
+    def _expect_head_within(self, seconds: float | None, error: GatewayError | None = None) -> None:
+        if self._response is not None or self._limit.expired():
+            return
+        self._limit.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        self._overdue = error or self._overdue
+
+    def _accept(self, response: ClientResponse) -> None:
+        name = self._call.provider
+        if response.status == 101:
+            raise UpstreamError(f"{name} switched protocols unasked.")
+        if response.status < 100:  # the parser is content with any digits
+            raise UpstreamError(f"{name} sent a malformed response.")
+        heads.refuse_ambiguous(name, response)
+        self._content = response.content
+        self.status, self.reason, self.fields = response.status, response.reason or "", response.raw_headers
+        self._call.head = monotonic_ns()
+
+    @property
+    def _failure_of_ours(self) -> Exception | None:
+        return None if self._upload is None else self._upload.failure
+
+    def _failed(self, error: Exception) -> Exception:
+        name = self._call.provider
+        if self._failure_of_ours is not None:
+            return self._failure_of_ours
+        if self._wire is None:
+            if isinstance(error, TimeoutError):  # aiohttp's connect timeouts are TimeoutErrors too
+                return UpstreamTimeout(f"No connection to {name} within its connect timeout.")
+            return UpstreamUnreachable(f"{name} could not be reached.")
+        if isinstance(error, aiohttp.ClientResponseError):
+            return UpstreamError(f"{name} sent a malformed response.")
+        return UpstreamError(f"{name} broke off before it answered.")
+
+    async def _leave(self, *, clean: bool) -> None:
+        upload = None if self._sent is None else self._sent.upload
+        clean = clean and (upload is None or _succeeded(upload))
+        if clean and self._response is not None and self._protocol is not None:
+            self._protocol.rest()
+            self._response.release()
+            return
+        # `close` would wait until the provider has taken all that was written.
+        if self._wire is not None:
+            self._wire.abort()
+        if self._response is not None:
+            self._response.close()
+        if upload is not None:
+            upload.cancel()
+            await asyncio.wait((upload,))
+            _succeeded(upload)  # nobody else looks at its exception
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None

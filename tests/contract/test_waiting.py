@@ -1,0 +1,101 @@
+"""How long anybody waits for anybody: limits on a silent provider, back-pressure to one that is too fast."""
+
+import asyncio
+
+import pytest
+
+from gateway.errors import IdleTimeout, UpstreamTimeout
+from tests.contract.calling import QUICK, Gathered, Open, Whole, a_call, get
+from tests.scripted import ScriptedUpstream, begin, chunk, end, flood, pause, send, until_left
+
+SIZE = 8 << 20
+
+
+async def test_a_provider_that_never_begins_runs_into_the_first_byte_timeout(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    upstream.will(until_left())
+    with pytest.raises(UpstreamTimeout):
+        await whole(connect(QUICK), get())
+    await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
+
+
+@pytest.mark.parametrize("part", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-A: "])
+async def test_neither_interim_responses_nor_a_head_that_began_put_off_the_first_byte_timeout(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, part: bytes
+) -> None:
+    upstream.will(send(part), until_left())
+    with pytest.raises(UpstreamTimeout) as failed:
+        await whole(connect(QUICK), get())
+    assert not isinstance(failed.value, IdleTimeout)
+
+
+async def test_a_provider_that_falls_silent_runs_into_the_idle_timeout(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    upstream.will(begin(), chunk(b"abc"), until_left())
+    with pytest.raises(IdleTimeout):
+        await whole(connect(QUICK), get())
+    await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
+
+
+async def test_a_stream_that_keeps_speaking_has_no_end_to_its_time(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    steps = (step for _ in range(10) for step in (chunk(b"."), pause(QUICK.idle / 3)))
+    upstream.will(begin(), *steps, end())
+    assert await whole(connect(QUICK), get()) == b"." * 10
+
+
+async def test_a_slow_reader_is_no_silent_provider_and_slows_it_down(upstream: ScriptedUpstream, connect: Open) -> None:
+    upstream.will(begin(), flood(SIZE), end())
+    received = 0
+    async with connect(QUICK).send(get(), a_call()) as response:
+        chunks = response.chunks()
+        received += len(await anext(chunks))
+        await asyncio.sleep(3 * QUICK.idle)
+        async for piece in chunks:
+            received += len(piece)
+    assert received == SIZE
+
+
+async def test_a_sink_that_is_full_slows_the_provider_and_is_no_silent_provider(
+    upstream: ScriptedUpstream, connect: Open
+) -> None:
+    upstream.will(begin(), flood(SIZE), end())
+
+    class Slow(Gathered):
+        async def taken(self) -> None:
+            self.waits += 1
+            had = len(self.pieces)
+            await asyncio.sleep(3 * QUICK.idle if self.waits == 1 else 0)
+            assert len(self.pieces) == had
+
+    sink = Slow(roomy=False)
+    async with connect(QUICK).send(get(), a_call()) as response:
+        await response.hand_over(sink)
+    assert sum(map(len, sink.pieces)) == SIZE
+    assert max(map(len, sink.pieces)) < 2 << 20
+
+
+async def test_while_nobody_takes_anything_the_provider_cannot_send_on(
+    upstream: ScriptedUpstream, connect: Open
+) -> None:
+    sent = 0
+
+    async def counted_flood(request: object) -> None:
+        nonlocal sent
+        writer, piece = upstream.requests[0].writer, b"x" * 65536
+        while True:
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+            sent += len(piece)
+
+    upstream.will(begin(), counted_flood)
+    async with connect().send(get(), a_call()) as response:
+        await anext(response.chunks())
+        before = -1
+        while sent != before:  # nothing moves any more
+            before = sent
+            await asyncio.sleep(0.1)
+        assert sent < 32 << 20  # what buffers and sockets hold
