@@ -38,6 +38,7 @@ from gateway.providers.catalog import KNOWN
 from gateway.settings import Settings
 from gateway.settings.tracing import Capture as Captured
 from gateway.telemetry import metric_table as table
+from gateway.telemetry.exchange import Road
 from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.model_calls import gen_ai_name
@@ -48,6 +49,7 @@ from gateway.upstream.client import Capture, UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
 from gateway.upstream.limited import LimitedUpstream
 from gateway.upstream.retries import Retries
+from gateway.upstream.roads import roads
 
 
 @dataclass(slots=True)
@@ -95,7 +97,10 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     lifecycle, tickets = Lifecycle(), _tickets(settings, common.ticket_secret, sold.store)
     figures = common.figures or metrics.gathered
     captured = tracing is not None and settings.tracing.content.capture is not Captured.OFF
-    upstream = UpstreamClient(providers, pool_size=settings.pool_size, live=metrics, capture=Capture(captured))
+    forced = None if settings.upstream.road == "auto" else Road(settings.upstream.road)
+    upstream = UpstreamClient(
+        providers, pool_size=settings.pool_size, live=metrics, capture=Capture(captured), transport=roads(forced)
+    )
     http = HttpCalls()
     kept = limiter_for(settings.rates, settings.redis, common.limits)
     gate = Gate(Budgets(settings.rates.rules), kept.limiter)

@@ -18,6 +18,11 @@ ABOUT_RETRIES = (
 )
 ABOUT_MOST_RETRIES = "The most that a client can ask for with X-Gateway-Retries"
 ABOUT_BACKOFF = "Seconds before a first retry, at most; twice that before the next, up to 8; how long is left to chance"
+ROADS = ("auto", "direct", "session")
+ABOUT_ROAD = (
+    "How requests travel to providers: direct, session (through aiohttp's ClientSession), or auto: session for bodies "
+    "that are streamed up, else direct"
+)
 ABOUT_LONGEST_WAIT = "Seconds that a provider may ask to be left alone (Retry-After) and still be called again"
 
 
@@ -54,14 +59,17 @@ UNBOUNDED = Policy()
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """`policy` holds where a provider has none of its own."""
+    """`policy` holds where a provider has none of its own; `road` is one of ROADS."""
 
     policy: Policy = field(default_factory=Policy)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    road: str = "auto"
 
 
 def read_upstream(reader: Reader) -> UpstreamSettings:
     """The section; what is said of single providers is read with them."""
+    reader.chapter("Calling providers")
+    road = reader.choice("GATEWAY_UPSTREAM_ROAD", "auto", ROADS, ABOUT_ROAD)
     reader.chapter("Providers that fail")
     defaults = RetrySettings()
     circuit = CircuitSettings(
@@ -79,6 +87,7 @@ def read_upstream(reader: Reader) -> UpstreamSettings:
             backoff=reader.seconds("GATEWAY_RETRY_BACKOFF", defaults.backoff, ABOUT_BACKOFF),
             longest_wait=reader.seconds("GATEWAY_RETRY_LONGEST_WAIT", defaults.longest_wait, ABOUT_LONGEST_WAIT),
         ),
+        road=road,
     )
 
 

@@ -39,6 +39,13 @@ class Outcome(StrEnum):
     FAULT = "fault"
 
 
+class Road(StrEnum):
+    """How a call travels to its upstream (`upstream/roads.py`)."""
+
+    DIRECT = "direct"
+    SESSION = "session"
+
+
 def outcome_of(error: GatewayError) -> Outcome:
     """The one outcome that `error` stands for."""
     for kind, outcome in _OUTCOMES:
@@ -153,6 +160,7 @@ class UpstreamCall(Struct, eq=False):
     outcome: Outcome = Outcome.COMPLETE
     error: str | None = None  # the error's code
     request_id: str | None = None  # the upstream's own
+    road: Road | None = None
     reused_connection: bool = False
     waited_for_pool_ns: int = 0
     bytes_sent: int = 0

@@ -24,7 +24,7 @@ NOTHING: frozenset[str] = frozenset()
 TELLING = frozenset((401, 403, 429))  # an upstream's statuses that are the operator's business
 
 ExchangeKind = tuple[str, str, str, str, int, str, str | None, str | None]
-CallKind = tuple[str, str, str, bool, str, int | None, str, str | None, str | None]
+CallKind = tuple[str, str, str, bool, str, int | None, str, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class CallSeries:
     pool_wait: Distribution
     new: Count
     reused: Count
+    road: Count | None
     step: Distribution | None
     operation: Distribution | None
     first_chunk: Distribution | None
@@ -130,7 +131,18 @@ class FinishedExchanges:
         provider = self._providers.get(call.provider, OTHER)
         model = self._model(provider, facts)
         operation = facts.operation
-        kind = (provider, model, operation, facts.streamed, project, call.status, call.outcome, call.error, call.step)
+        kind = (
+            provider,
+            model,
+            operation,
+            facts.streamed,
+            project,
+            call.status,
+            call.outcome,
+            call.error,
+            call.step,
+            call.road,
+        )
         series = self._calls.get(kind) or self._call_series(kind)
         took = (now if call.ended is None else call.ended) - call.started
         series.calls.value += 1
@@ -142,6 +154,8 @@ class FinishedExchanges:
             series.reused.value += 1
         elif call.connected is not None:
             series.new.value += 1
+        if series.road is not None:
+            series.road.value += 1
         if series.failure is not None:
             series.failure.value += 1
         if series.step is not None:
@@ -210,7 +224,7 @@ class FinishedExchanges:
         return series
 
     def _call_series(self, kind: CallKind) -> CallSeries:
-        provider, model, operation, streamed, project, status, outcome, error, step = kind
+        provider, model, operation, streamed, project, status, outcome, error, step, road = kind
         count, distribution = self._count, self._distribution
         cause, failed = failure_cause(status, error), _error_type(status, error)
         gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
@@ -222,6 +236,7 @@ class FinishedExchanges:
             pool_wait=distribution(table.POOL_WAIT, provider),
             new=count(table.UPSTREAM_CONNECTIONS, provider, "new"),
             reused=count(table.UPSTREAM_CONNECTIONS, provider, "reused"),
+            road=None if road is None else count(table.UPSTREAM_ROADS, provider, road),
             step=None if step is None else distribution(table.PROJECT_CALL_DURATION, project, step, provider),
             operation=distribution(table.OPERATION_DURATION, *gen_ai, failed) if operation else None,
             first_chunk=distribution(table.TIME_TO_FIRST_CHUNK, *gen_ai) if operation and streamed else None,

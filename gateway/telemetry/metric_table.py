@@ -150,6 +150,9 @@ UPSTREAM_IN_FLIGHT = _gauge("gateway_upstream_calls_in_flight", "Upstream calls 
 UPSTREAM_CONNECTIONS = _counter(
     "gateway_upstream_connections_total", "Connections that calls were given: new or reused.", "provider", "kind"
 )
+UPSTREAM_ROADS = _counter(
+    "gateway_upstream_roads_total", "Upstream calls by the road they took: direct or session.", "provider", "road"
+)
 POOL_CONNECTIONS = _gauge(
     "gateway_pool_connections", "Connections to an upstream: in_use or idle.", "provider", "state"
 )

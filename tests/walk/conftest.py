@@ -1,4 +1,7 @@
-"""Whole requests: the application as production runs it, a scripted upstream behind it, real sockets between."""
+"""Whole requests: the application as production runs it, a scripted upstream behind it, real sockets between.
+
+Where what a provider does is what matters, every request is walked on both roads to it.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,13 +18,35 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
         yield scripted
 
 
+ON_BOTH_ROADS = {
+    "test_circuit",
+    "test_hostile_http",
+    "test_modes",
+    "test_projects",
+    "test_refused_uploads",
+    "test_relay",
+    "test_retries",
+    "test_slow_and_leaving_clients",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "road" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in ON_BOTH_ROADS:
+        metafunc.parametrize("road", ["direct", "session"])
+
+
 @pytest.fixture
-async def start(upstream: ScriptedUpstream) -> AsyncIterator[Start]:
+def road() -> str:
+    return "auto"
+
+
+@pytest.fixture
+async def start(upstream: ScriptedUpstream, road: str) -> AsyncIterator[Start]:
     """Starts a gateway before `upstream`; further variables as keywords."""
     async with AsyncExitStack() as stack:
 
         async def started(**more: str) -> Running:
-            return await run_gateway(stack, environ(upstream.url, **more))
+            return await run_gateway(stack, environ(upstream.url, **{"GATEWAY_UPSTREAM_ROAD": road, **more}))
 
         yield started
 

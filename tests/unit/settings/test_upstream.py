@@ -31,9 +31,11 @@ def test_everything_is_told_by_the_environment() -> None:
         GATEWAY_MAX_RETRIES="3",
         GATEWAY_RETRY_BACKOFF="0.1",
         GATEWAY_RETRY_LONGEST_WAIT="5",
+        GATEWAY_UPSTREAM_ROAD="session",
     ) == UpstreamSettings(
         policy=Policy(retries=2, circuit=CircuitSettings(failures=0, seconds=0.5, statuses=frozenset({500, 429}))),
         retry=RetrySettings(most=3, backoff=0.1, longest_wait=5),
+        road="session",
     )
 
 

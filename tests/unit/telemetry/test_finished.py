@@ -14,7 +14,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.telemetry.exchange import Exchange, Facts, Outcome, TraceIds, UpstreamCall, Usage
+from gateway.telemetry.exchange import Exchange, Facts, Outcome, Road, TraceIds, UpstreamCall, Usage
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.series import Sample
 from tests.made_exchanges import MS, TRACE_ID, call, chat, exchange
@@ -147,6 +147,11 @@ def test_a_call_is_counted_with_its_waits_and_its_connection(metrics: Metrics) -
     assert histogram(metrics, "gateway_upstream_time_to_head_seconds", "openai") == (1, pytest.approx(0.003))
     assert histogram(metrics, "gateway_pool_wait_seconds", "openai") == (2, pytest.approx(0.002))
     assert counts(metrics, "gateway_upstream_connections_total") == {("openai", "new"): 1, ("openai", "reused"): 1}
+
+
+def test_calls_are_counted_by_the_road_they_took(metrics: Metrics) -> None:
+    metrics.view(exchange(call(road=Road.DIRECT), call(road=Road.SESSION), call(road=Road.DIRECT), call()))
+    assert counts(metrics, "gateway_upstream_roads_total") == {("openai", "direct"): 2, ("openai", "session"): 1}
 
 
 def test_upstream_failures_are_told_by_cause(metrics: Metrics) -> None:
