@@ -6,7 +6,7 @@
 - A body that is handed over goes to its `Sink` in the socket's own callback. Every byte of it still passes aiohttp's
   parser first, which judges the framing and takes it off: the sink gets what a reader would have read, only sooner.
 
-This file and `direct.py` lean on names that aiohttp does not promise; `test_direct.py` fails by name when one moves.
+This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.py` fails by name when one moves.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """How the contract's tests call: requests, ways to take a body, and the two roads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
@@ -9,14 +10,17 @@ from gateway.upstream.direct import DirectTransport
 from gateway.upstream.session import SessionTransport
 from gateway.upstream.transport import Outgoing, Transport, field_lines
 
-ROADS = {"direct": DirectTransport, "session": SessionTransport}
+ROADS: dict[str, type[DirectTransport] | type[SessionTransport]] = {
+    "direct": DirectTransport,
+    "session": SessionTransport,
+}
 QUICK = Timeouts(connect=0.3, first_byte=0.3, idle=0.3)
 PATIENT = Timeouts(connect=5, first_byte=5, idle=5)
 HOST = field_lines([(b"host", b"x")])
 OK = b'{"ok":true}'
 
 Open = Callable[..., Transport]
-Whole = Callable[..., Awaitable[bytes]]
+Whole = Callable[..., Coroutine[Any, Any, bytes]]
 
 
 def a_call() -> UpstreamCall:

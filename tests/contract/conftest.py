@@ -30,8 +30,9 @@ async def connect(road: str, upstream: ScriptedUpstream) -> AsyncIterator[Open]:
     made: list[Transport] = []
 
     def opened(timeouts: Timeouts = PATIENT, pool_size: int = 10, url: str = "", pool: Pool | None = None) -> Transport:
-        made.append(ROADS[road](URL(url or upstream.url), timeouts, pool_size, pool))
-        return made[-1]
+        transport: Transport = ROADS[road](URL(url or upstream.url), timeouts, pool_size, pool)
+        made.append(transport)
+        return transport
 
     yield opened
     for transport in made:

@@ -137,8 +137,9 @@ async def test_a_call_that_waited_for_the_pool_goes_on_when_there_is_room(
     transport, call = connect(pool_size=1), a_call()
     async with transport.send(get(), a_call()) as response:
         waiting = asyncio.create_task(whole(transport, get(), call))
-        while not transport.waiting:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while not transport.waiting:
+                await asyncio.sleep(0)
         assert [piece async for piece in response.chunks()] == [OK]
     assert await waiting == OK
     assert call.waited_for_pool_ns > 0

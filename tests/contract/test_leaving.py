@@ -62,8 +62,9 @@ async def test_a_call_may_leave_while_it_connects_or_waits_for_the_pool(
 ) -> None:
     transport = connect(pool_size=1, url=upstream.url.replace("http:", "https:"))  # nobody shakes hands
     tasks = [asyncio.create_task(read_whole(transport, get())) for _ in range(2)]
-    while not (transport.in_use and transport.waiting):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while not (transport.in_use and transport.waiting):
+            await asyncio.sleep(0)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -100,7 +101,7 @@ async def test_a_call_may_be_cancelled_at_every_step(
         upstream.forget()  # of a call that never came this far
         assert await read_whole(transport, get(b"/next")) == OK
         assert upstream.requests[-1].target == b"/next"
-    assert steps > 5
+    assert steps > 3
 
 
 @pytest.mark.parametrize("steps", [(), (begin(), chunk(b"a"))], ids=["before the head", "in the body"])

@@ -5,7 +5,6 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import helpers, http_writer, streams, web, web_protocol, web_server
 from aiohttp.http import HttpRequestParser, RawRequestMessage, StreamWriter
@@ -13,6 +12,7 @@ from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 
 from gateway.downstream.connection import ConnectionBounds, GuardedConnection
 from gateway.downstream.refusal import Malformed
+from tests import aiohttp_names
 from tests.guarded_app import GOOD, served
 from tests.raw_http import RawClient, connected
 
@@ -40,12 +40,14 @@ CALLED_OR_OVERRIDDEN = [
     (READER, "set_exception", "(self, exc, exc_cause=...)"),
     (UrlMappingMatchInfo, "__init__", "(self, match_dict, route)"),
     (UrlMappingMatchInfo, "add_app", "(self, app)"),
+    (web.Request, "_prepare_hook", "(self, response)"),
     (web.Application, "_make_request", "(self, message, payload, protocol, writer, task, _cls=...)"),
     (web.AppRunner, "_make_server", "(self)"),
     (web_server.Server, "__call__", "(self)"),
     (web_server.Server, "shutdown", "(self, timeout=None)"),
     (web.StreamResponse, "prepare", "(self, request)"),
     (web.StreamResponse, "_prepare_headers", "(self)"),
+    (web.StreamResponse, "_set_status", "(self, status, reason)"),
     (web.StreamResponse, "_write_headers", "(self)"),
     (web.StreamResponse, "write_eof", "(self, data=b'')"),
     (StreamWriter, "enable_chunking", "(self)"),
@@ -60,7 +62,9 @@ HELD = [
     (HANDLER, "_handler_waiter _keepalive_handle _keepalive_timeout _lingering_time _next_keepalive_close_time"),
     (HANDLER, "_request_factory _request_handler _request_in_progress _task_handler"),
     (UrlMappingMatchInfo, "_apps _current_app _frozen"),
-    (READER, "_protocol _waiter total_bytes"),
+    (HANDLER, "_drain_helper _paused"),
+    (READER, "_buffer _protocol _waiter total_bytes"),
+    (web.Request, "_match_info"),
     (RawRequestMessage, "_replace chunked headers method path raw_headers should_close upgrade version"),
     (HttpRequestParser, "feed_data message_consumed"),
     (web.StreamResponse, "_chunked _cookies _eof_sent _keep_alive _must_be_empty_body _payload_writer _req"),
@@ -69,19 +73,15 @@ HELD = [
 ]
 
 SET_BY_INIT = [
-    (web.BaseRequest, "_message _payload _protocol _task"),
-    (web.StreamResponse, "_headers _reason _status"),
+    (web.BaseRequest, "_message _method _payload _protocol _state _task _version"),
+    (web.StreamResponse, "_headers _reason _state _status"),
     (StreamWriter, "_headers_buf _headers_written"),
     (web_server.Server, "_kwargs _loop"),
 ]
 
 
 def moved(owner: Any, what: str) -> str:
-    name = getattr(owner, "__qualname__", owner.__name__)
-    return (
-        f"aiohttp {aiohttp.__version__}: {name}.{what} is not what it was in aiohttp 3.14; "
-        "gateway/downstream/{connection,dispatch,relayed,runner,watch}.py lean on it: read it anew before raising it"
-    )
+    return aiohttp_names.moved(owner, what, "downstream")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def moved(owner: Any, what: str) -> str:
 def test_what_is_called_or_overridden_in_aiohttp_is_as_it_was(owner: Any, name: str, expected: str) -> None:
     function = getattr(owner, name, None)
     assert function is not None, moved(owner, name)
-    assert signature(function) == expected, moved(owner, f"{name}{signature(function)}")
+    assert aiohttp_names.signature(function) == expected, moved(owner, f"{name}{aiohttp_names.signature(function)}")
 
 
 @pytest.mark.parametrize(("owner", "names"), HELD)
@@ -108,16 +108,6 @@ def test_what_instances_of_aiohttp_are_given_is_given(owner: Any, names: str) ->
 
 def test_the_writer_of_responses_is_the_one_whose_buffer_is_filled() -> None:
     assert web_protocol.StreamWriter is http_writer.StreamWriter is StreamWriter, moved(web_protocol, "StreamWriter")
-
-
-def signature(function: Any) -> str:
-    """Names, and those defaults that are plain."""
-    shown = []
-    for parameter in inspect.signature(function).parameters.values():
-        plain = parameter.default is None or isinstance(parameter.default, int | str | bytes)
-        default = repr(parameter.default) if plain and not isinstance(parameter.default, type) else "..."
-        shown.append(parameter.name if parameter.default is parameter.empty else f"{parameter.name}={default}")
-    return f"({', '.join(shown)})"
 
 
 async def test_every_connection_of_the_runner_is_guarded_and_set_up_as_production_needs_it() -> None:
