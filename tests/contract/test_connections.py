@@ -83,6 +83,20 @@ async def test_bytes_on_an_idle_connection_answer_nobody(
     assert await whole(transport, get()) == OK
 
 
+async def test_an_idle_connection_that_speaks_is_ended_at_once(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    transport, idle = connect(), asyncio.Event()
+
+    async def until_idle(_: Received) -> None:
+        await asyncio.wait_for(idle.wait(), 5)
+
+    upstream.will(answer(b"mine"), until_idle, send(b"H"), until_left())
+    assert await whole(transport, get()) == b"mine"
+    idle.set()
+    await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
+
+
 @pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\nX-A: ", b"H", b"\r\n"])
 async def test_what_follows_a_response_is_no_part_of_the_next(
     upstream: ScriptedUpstream, connect: Open, whole: Whole, more: bytes

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -55,6 +56,30 @@ async def test_leaving_the_block_frees_the_upstream_at_once(
         await task
     assert (transport.in_use, transport.idle) == (0, 0)
     await asyncio.wait_for(got.closed.wait(), 5)
+
+
+async def test_what_has_not_gone_out_when_the_block_is_left_goes_out_no_more(
+    upstream: ScriptedUpstream, connect: Open
+) -> None:
+    size, took, left = 64 << 20, 0, asyncio.Event()
+
+    async def take_the_rest(_: object) -> None:
+        nonlocal took
+        await asyncio.wait_for(left.wait(), 5)
+        with suppress(ConnectionError):
+            while piece := await upstream.requests[0].reader.read(1 << 20):
+                took += len(piece)
+        upstream.requests[0].closed.set()
+
+    upstream.read_bodies = False
+    upstream.will(take_the_rest)
+    call = asyncio.create_task(read_whole(connect(), post(b"x" * size)))
+    got = await upstream.received()
+    call.cancel()
+    await asyncio.wait((call,))
+    left.set()
+    await asyncio.wait_for(got.closed.wait(), 5)
+    assert took < size
 
 
 async def test_a_call_may_leave_while_it_connects_or_waits_for_the_pool(

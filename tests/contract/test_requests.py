@@ -8,7 +8,7 @@ import pytest
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gateway.settings import Timeouts
 from gateway.upstream.transport import Outgoing, field_lines
-from tests.contract.calling import OK, PATIENT, QUICK, Open, Whole, a_call, get, pieces, post, upload
+from tests.contract.calling import OK, PATIENT, QUICK, Open, Whole, a_call, get, pieces, post, read_whole, upload
 from tests.scripted import ScriptedUpstream, answer, begin, chunk, close, end, reset, until_left
 
 FIELDS = [
@@ -147,12 +147,22 @@ async def test_a_body_that_is_longer_than_it_said_is_no_next_request(
 async def test_an_answer_may_come_before_the_upload_is_done(
     upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
-    transport = connect()
+    transport, left = connect(), False
+
+    async def unfinished() -> AsyncIterator[bytes]:
+        nonlocal left
+        try:
+            yield b"x"
+            await asyncio.Event().wait()
+        finally:
+            left = True
+
     upstream.read_bodies = False
     upstream.will(answer(b"too large", "413 Payload Too Large"))
-    async with transport.send(upload(endless()), a_call()) as response:
+    async with transport.send(upload(unfinished()), a_call()) as response:
         assert response.status == 413
         assert b"".join([piece async for piece in response.chunks()]) == b"too large"
+    assert left
     assert await whole(transport, get()) == OK
     assert upstream.connections == 2  # in the middle of a request the first could not be used again
 
@@ -214,15 +224,15 @@ async def test_an_upstream_that_does_not_read_stops_the_upload_and_runs_into_a_t
     assert taken < 64 << 20  # what sockets hold, and no more
 
 
-async def test_a_slow_body_is_no_slow_provider(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
-    timeouts = Timeouts(connect=5, first_byte=0.1, idle=0.1)
+async def test_a_slow_body_is_no_slow_provider(upstream: ScriptedUpstream, connect: Open) -> None:
+    timeouts = Timeouts(connect=5, first_byte=0.5, idle=0.5)
 
     async def slow() -> AsyncIterator[bytes]:
-        for _ in range(3):
-            await asyncio.sleep(0.15)
-            yield b"x"
+        yield b"x"
+        await asyncio.sleep(0.8)
+        yield b"x"
 
-    assert await whole(connect(timeouts), upload(slow())) == OK
+    assert await read_whole(connect(timeouts), upload(slow())) == OK
 
 
 async def test_the_first_byte_timeout_runs_from_the_end_of_the_upload(
