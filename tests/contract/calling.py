@@ -14,7 +14,8 @@ ROADS: dict[str, type[DirectTransport] | type[SessionTransport]] = {
     "direct": DirectTransport,
     "session": SessionTransport,
 }
-QUICK = Timeouts(connect=0.3, first_byte=0.3, idle=0.3)
+QUICK = Timeouts(connect=5, first_byte=0.5, idle=0.5)
+HASTY = Timeouts(connect=0.5, first_byte=5, idle=5)
 PATIENT = Timeouts(connect=5, first_byte=5, idle=5)
 HOST = field_lines([(b"host", b"x")])
 OK = b'{"ok":true}'

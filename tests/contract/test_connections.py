@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated, UpstreamUnreachable
 from gateway.upstream.pool import Pool
 from tests.contract.authority import Authority
-from tests.contract.calling import OK, QUICK, Open, Whole, a_call, get, pieces, post, read_whole, upload
+from tests.contract.calling import HASTY, OK, Open, Whole, a_call, get, pieces, post, read_whole, upload
 from tests.scripted import (
     Received,
     ScriptedUpstream,
@@ -137,7 +137,7 @@ async def test_a_response_that_was_not_read_to_its_end_ends_its_connection(
 async def test_a_pool_that_is_full_makes_calls_wait_and_then_fail(
     upstream: ScriptedUpstream, connect: Open, whole: Whole
 ) -> None:
-    transport = connect(QUICK, pool_size=1)
+    transport = connect(HASTY, pool_size=1)
     upstream.will(begin(), chunk(b"a"), until_left())
     async with transport.send(get(), a_call()):
         with pytest.raises(UpstreamTimeout):
@@ -222,4 +222,4 @@ async def test_a_provider_that_never_shakes_hands_runs_into_the_connect_timeout(
     upstream: ScriptedUpstream, connect: Open
 ) -> None:
     with pytest.raises(UpstreamTimeout, match="connect timeout"):
-        await read_whole(connect(QUICK, url=upstream.url.replace("http:", "https:")), get())
+        await read_whole(connect(HASTY, url=upstream.url.replace("http:", "https:")), get())
