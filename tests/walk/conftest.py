@@ -18,16 +18,7 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
         yield scripted
 
 
-ON_BOTH_ROADS = {
-    "test_circuit",
-    "test_hostile_http",
-    "test_modes",
-    "test_projects",
-    "test_refused_uploads",
-    "test_relay",
-    "test_retries",
-    "test_slow_and_leaving_clients",
-}
+ON_BOTH_ROADS = {"test_circuit", "test_flow", "test_modes", "test_projects", "test_relay", "test_retries"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

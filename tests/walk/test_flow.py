@@ -19,8 +19,8 @@ CHAT = "/provider/openai/v1/chat/completions"
 
 
 @pytest.fixture
-async def process(tmp_path: Path, upstream: ScriptedUpstream) -> AsyncIterator[Process]:
-    names = environ(upstream.url)
+async def process(tmp_path: Path, upstream: ScriptedUpstream, road: str) -> AsyncIterator[Process]:
+    names = environ(upstream.url, GATEWAY_UPSTREAM_ROAD=road)
     del names["GATEWAY_PORT"]
     async with Process(tmp_path, names) as running:
         yield running

@@ -35,6 +35,7 @@ class Stage:
     stack: AsyncExitStack
     url: str
     journal: Journal
+    road: str
 
     async def play(self, **roles: str) -> Running:
         """Start with some roles played by other models: `writer="anthropic/mock-model+fail=500"`."""
@@ -47,7 +48,9 @@ class Stage:
             **roles,
         }
         bound = {f"GATEWAY_PROJECT_DEMO_ROLE_{role.upper()}": model for role, model in cast.items()}
-        return await run_gateway(self.stack, environ(self.url, GATEWAY_PROJECTS="demo", **bound))
+        return await run_gateway(
+            self.stack, environ(self.url, GATEWAY_PROJECTS="demo", GATEWAY_UPSTREAM_ROAD=self.road, **bound)
+        )
 
     async def quiet(self, seconds: float = 5.0) -> None:
         """Wait until the upstream has no call open."""
@@ -57,11 +60,11 @@ class Stage:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
+async def stage(road: str) -> AsyncIterator[Stage]:
     app = mock_app(required_key=PROVIDER_KEY)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(app))
-        yield Stage(stack, str(url).rstrip("/"), app[JOURNAL])
+        yield Stage(stack, str(url).rstrip("/"), app[JOURNAL], road)
 
 
 @pytest.fixture
@@ -436,7 +439,12 @@ async def test_a_client_that_leaves_stops_every_call_within_200_ms(
 ) -> None:
     gateway = await stage.play(**roles)
     stalled_after = 1 if "points" in roles else 2
-    client = asyncio.create_task(asked(gateway, f"{SUMMARY}?stream_mode={mode}", TEXT))
+
+    async def listen() -> None:
+        async with gateway.session.post(f"{SUMMARY}?stream_mode={mode}", json=TEXT) as response:
+            await response.read()
+
+    client = asyncio.create_task(listen())
     async with asyncio.timeout(5):
         while len(stage.journal.arrivals) < stalled_after or not stage.journal.open:
             await asyncio.sleep(0.002)
