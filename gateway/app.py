@@ -45,9 +45,10 @@ from gateway.telemetry.model_calls import gen_ai_name
 from gateway.telemetry.recorder import Recorder, View
 from gateway.telemetry.tracing import Tracing, sampler_of
 from gateway.upstream.circuit import Circuit, State
-from gateway.upstream.client import Capture, UpstreamClient
+from gateway.upstream.client import UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
 from gateway.upstream.limited import LimitedUpstream
+from gateway.upstream.response import Capture
 from gateway.upstream.retries import Retries
 from gateway.upstream.roads import roads
 

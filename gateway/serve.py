@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.app import Gateway, InCommon, build
 from gateway.configuration import Configuration
-from gateway.downstream.connection import ConnectionBounds
+from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.metrics_app import Gathered, metrics_app
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.runner import GuardedRunner, GuardedServer

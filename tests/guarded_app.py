@@ -15,7 +15,7 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from gateway.downstream.connection import ConnectionBounds
+from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.runner import GuardedRunner
 from tests.raw_http import RawResponse, connected

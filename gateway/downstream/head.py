@@ -13,7 +13,7 @@ from msgspec import Struct
 from multidict import istr
 
 from gateway.telemetry.client_hints import Hints, hints_of
-from gateway.upstream.client import PSEUDONYM
+from gateway.upstream.line import PSEUDONYM
 from gateway.upstream.retry_fields import DEADLINE, RETRIES
 from gateway.wire import headers, mode
 from gateway.wire.headers import Field, Fields

@@ -24,7 +24,7 @@ from gateway.providers import translate
 from gateway.providers.provider import Dialect, Provider, UpstreamRequest
 from gateway.settings import Limits
 from gateway.telemetry.exchange import Outcome
-from gateway.upstream.client import UpstreamResponse
+from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.retries import Answered, Retries, new_call
 from gateway.upstream.retry_fields import ANSWERED_BY, ATTEMPTS, SHOULD_RETRY
 from gateway.wire import headers, mode, target

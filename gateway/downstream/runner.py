@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.web_server import Server
 
 from gateway.downstream import request_head
-from gateway.downstream.connection import ConnectionBounds, GuardedConnection, GuardedRequest
+from gateway.downstream.connection import GuardedConnection, GuardedRequest
+from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.dispatch import Dispatch
 from gateway.downstream.refusal import Malformed, RefusalBody, openai_shape, refusal
 from gateway.downstream.watch import Watch

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.downstream import request_head
-from gateway.downstream.connection import ConnectionBounds, GuardedConnection
+from gateway.downstream.connection import GuardedConnection
+from gateway.downstream.connection_bounds import ConnectionBounds
 
 
 class _Wait(NamedTuple):

@@ -5,46 +5,23 @@ GatewayError; what it answers, an error status too, is a response.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol
 
-from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.errors import GatewayError
 from gateway.providers.provider import Provider, UpstreamRequest
-from gateway.providers.reading.ends import is_array
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
-from gateway.telemetry.trace_context import trace_lines
 from gateway.upstream.circuit import Door
-from gateway.upstream.content_coding import MOST_BYTES, readable
 from gateway.upstream.direct import DirectTransport
-from gateway.upstream.tap import HEAD, TAIL, Tap
-from gateway.upstream.transport import Incoming, Outgoing, Sink, Transport, TransportFactory, field_lines
-from gateway.wire import headers, sse
-from gateway.wire.headers import Fields, Form
+from gateway.upstream.line import Line, Number
+from gateway.upstream.response import NO_CAPTURE, Capture, UpstreamResponse
+from gateway.upstream.transport import TransportFactory
 
-PSEUDONYM = b"llm-gateway"
-VIA = b"1.1 " + PSEUDONYM
 PARSED_ON_THE_LOOP = 1 << 20  # bytes
-_EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
-DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """Whether messages are read off the bodies for traces, and how much of an answer is kept for that. Bytes."""
-
-    content: bool = False
-    limit: int = 1 << 20
-
-
-class Number(Protocol):
-    """A figure that is kept by adding to it."""
-
-    value: int | float
 
 
 class Live(Protocol):
@@ -62,7 +39,7 @@ class UpstreamClient:
         *,
         pool_size: int,
         live: Live,
-        capture: Capture = Capture(),
+        capture: Capture = NO_CAPTURE,
         transport: TransportFactory = DirectTransport,
     ) -> None:
         self._providers = providers
@@ -118,54 +95,6 @@ class UpstreamClient:
             port=base.port or 0,
             credential=secret,
             defaults=tuple((k.encode("ascii"), v.encode("latin-1")) for k, v in provider.default_headers.items()),
-        )
-
-
-MOST_FORMS = 1024
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Line:
-    """What every request to one provider has in common; `known` are the lines that were made of a form."""
-
-    transport: Transport
-    base: bytes
-    host: bytes
-    door: Door
-    in_flight: Number
-    dialect: str
-    server: str
-    port: int
-    credential: tuple[bytes, bytes] | None
-    defaults: tuple[tuple[bytes, bytes], ...]
-    known: dict[Form, bytes] = field(default_factory=dict)
-
-    def outgoing(self, exchange: Exchange, request: UpstreamRequest, call: UpstreamCall) -> Outgoing:
-        """`request` as it is written."""
-        target = self.base + request.target.encode("utf-8", "surrogateescape")
-        lines = self._lines(request) + trace_lines(exchange.trace, call.span_id)
-        return Outgoing(request.method, target, lines, request.body, request.length)
-
-    def _lines(self, request: UpstreamRequest) -> bytes:
-        form = request.form
-        if form is None:
-            return self._made_of(request.fields)
-        lines = self.known.get(form)
-        if lines is None:
-            lines = self._made_of(form.fields)
-            holes = lines.count(headers.HOLE)
-            if holes != len(request.values):  # the client's own `Connection` field names one of them
-                return self._made_of(request.fields)
-            if holes:
-                lines = headers.template_of(lines)
-            if len(self.known) >= MOST_FORMS:
-                self.known.clear()
-            self.known[form] = lines
-        return lines % request.values if request.values else lines
-
-    def _made_of(self, fields: Fields) -> bytes:
-        return field_lines(
-            headers.to_upstream(fields, host=self.host, credential=self.credential, defaults=self.defaults, via=VIA)
         )
 
 
@@ -263,155 +192,3 @@ class OpenCall:
         head, tail, whole = (b"", b"", True) if response is None else response.ends()
         facts = self._provider.dialect.facts
         return facts(self._call.path, sent, head, tail, content=self._capture.content, whole=whole)
-
-
-class UpstreamResponse:
-    """A response whose head is in; `chunks` is the body as it arrives."""
-
-    __slots__ = ("_body", "_call", "_incoming", "_provider", "_tap", "complete", "fields", "layout", "reason", "status")
-
-    def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, capture: Capture) -> None:
-        call.status = incoming.status
-        if incoming.status >= 500:
-            call.outcome = Outcome.UPSTREAM_ERROR
-        self.complete = False
-        self._incoming = incoming
-        self._provider = provider
-        self._call = call
-        self._tap = Tap(HEAD, capture.limit if capture.content else TAIL)
-        self._body = b""  # where it was whole at once
-        self.status = incoming.status
-        self.reason = incoming.reason
-        self.fields = incoming.fields
-        self.layout = headers.layout_of(incoming.fields)
-
-    def field(self, name: bytes) -> bytes:
-        """The first value of a field, in lower case; b"" if there is none."""
-        at = self.layout.at.get(name)
-        return b"" if at is None else self.fields[at][1].lower()
-
-    @property
-    def kept(self) -> int:
-        """The bytes of the body that are kept for the record."""
-        return len(self._body) or self._tap.kept
-
-    @property
-    def ready(self) -> bool:
-        """Whether some of the body, or its end, is here already."""
-        return self._incoming.ready
-
-    @property
-    def is_event_stream(self) -> bool:
-        return self.field(b"content-type").startswith(_EVENT_STREAM) and self.status < 300
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body exactly as received. Raises UpstreamTruncated, IdleTimeout, or what else the transport met."""
-        call, tap = self._call, self._tap
-        try:
-            async for chunk in self._incoming.chunks():
-                if call.first_byte is None:
-                    call.first_byte = monotonic_ns()
-                yield chunk
-                call.chunks += 1
-                call.bytes_received += len(chunk)
-                tap.hear(chunk)  # after the client has it: a tap delays nobody
-            self._must_have_ended()
-        except GatewayError as error:
-            call.failed(error)
-            raise
-        self.complete = True
-
-    def whole(self) -> bytes | None:
-        """The body, if it is no stream and all of it is here; then it need not be read. None: it is to be."""
-        body = None if self.is_event_stream else self._incoming.whole()
-        if body is None or (self.status < 300 and is_array(body)):
-            return None
-        if body:
-            call = self._call
-            call.first_byte = monotonic_ns()
-            call.chunks, call.bytes_received = 1, len(body)
-            self._body = body
-        self.complete = True
-        return body
-
-    async def hand_over(self, sink: Sink) -> None:
-        """The body exactly as received, to `sink` in the moment it arrives. Raises like `chunks`."""
-        try:
-            await self._incoming.hand_over(_Heard(sink, self._call, self._tap))
-            self._must_have_ended()
-        except GatewayError as error:
-            self._call.failed(error)
-            raise
-        self.complete = True
-
-    def _must_have_ended(self) -> None:
-        dialect, path = self._provider.dialect, self._call.path
-        if not self.is_event_stream and not (self._is_array and dialect.streams(path, "", b"")):
-            return
-        # Of a coded stream that was too long, or in a coding unknown here, the end cannot be seen.
-        end = self._decoded() if self.field(b"content-encoding") else self._tap.end()
-        if end is not None and not dialect.ended(path, end):
-            raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
-
-    @property
-    def _is_array(self) -> bool:
-        return self.status < 300 and is_array(self._tap.head)
-
-    def _decoded(self) -> bytes | None:
-        body, _, whole = self.ends()
-        return body if whole and 0 < len(body) < MOST_BYTES else None
-
-    def ends(self) -> tuple[bytes, bytes, bool]:
-        """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
-        tap, coding = self._tap, self.field(b"content-encoding")
-        if self._body:
-            tap.hear(self._body)
-            self._body = b""
-        if not coding:
-            return tap.head, tap.tail, tap.whole
-        return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole
-
-    async def drop(self) -> None:
-        """Pass nothing of this response on. What is short is read, so that its connection can be used again."""
-        room = DROPPED
-        with suppress(GatewayError, TimeoutError):
-            async with asyncio.timeout(DROPPED_WITHIN), aclosing(self.chunks()) as chunks:
-                async for chunk in chunks:
-                    room -= len(chunk)
-                    if room < 0:
-                        break
-        self.complete = True  # the client did not leave
-
-    async def read(self, limit: int) -> bytes:
-        """The whole body, of at most `limit` bytes. Raises UpstreamError if it is longer."""
-        parts: list[bytes] = []
-        async for chunk in self.chunks():
-            parts.append(chunk)
-            limit -= len(chunk)
-            if limit < 0:
-                raise UpstreamError(f"{self._call.provider} sent a larger answer than is taken here.")
-        return b"".join(parts)
-
-
-class _Heard:
-    """A sink that is listened to."""
-
-    __slots__ = ("_call", "_sink", "_tap")
-
-    def __init__(self, sink: Sink, call: UpstreamCall, tap: Tap) -> None:
-        self._sink = sink
-        self._call = call
-        self._tap = tap
-
-    def take(self, piece: bytes) -> bool:
-        call = self._call
-        if call.first_byte is None:
-            call.first_byte = monotonic_ns()
-        more = self._sink.take(piece)
-        call.chunks += 1
-        call.bytes_received += len(piece)
-        self._tap.hear(piece)  # after the client has it: a tap delays nobody
-        return more
-
-    async def taken(self) -> None:
-        await self._sink.taken()

@@ -25,7 +25,7 @@ from gateway.providers.reading.lenient import count, member, named, opened
 from gateway.settings.limits import Unit
 from gateway.settings.prices import Price, Prices
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall, Usage
-from gateway.upstream.client import UpstreamResponse
+from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.retries import Upstream
 
 BYTES_PER_TOKEN: Final = 4

@@ -29,7 +29,7 @@ from gateway.settings.upstream import RetrySettings
 from gateway.telemetry.exchange import Exchange, UpstreamCall
 from gateway.telemetry.trace_context import new_span_id
 from gateway.upstream.circuit import Door
-from gateway.upstream.client import UpstreamResponse
+from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.retry_fields import ATTEMPTS, SHOULD_RETRY, Wish, patience_of, retry_after, wish_of
 
 LONGEST_BACKOFF = 8.0  # seconds

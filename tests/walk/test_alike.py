@@ -74,7 +74,7 @@ async def test_more_kinds_of_heads_than_are_kept_are_served_as_well(
     gateway: Running, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.downstream.head.MOST", 4)
-    monkeypatch.setattr("gateway.upstream.client.MOST_FORMS", 4)
+    monkeypatch.setattr("gateway.upstream.line.MOST_FORMS", 4)
     monkeypatch.setattr("gateway.downstream.provider_app.MOST_PATHS", 4)
     chosen = random.Random(7)
     for turn in range(60):

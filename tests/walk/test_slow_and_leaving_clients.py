@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.downstream.connection import ConnectionBounds
+from gateway.downstream.connection_bounds import ConnectionBounds
 from tests.guarded_app import GOOD, QUICK, answer_to, assert_refusal, assert_serves_on, on_both_loops, served
 from tests.raw_http import RawClient, connected
 

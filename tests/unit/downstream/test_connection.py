@@ -10,7 +10,8 @@ from aiohttp import helpers, http_writer, streams, web, web_protocol, web_server
 from aiohttp.http import HttpRequestParser, RawRequestMessage, StreamWriter
 from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 
-from gateway.downstream.connection import ConnectionBounds, GuardedConnection
+from gateway.downstream.connection import GuardedConnection
+from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.refusal import Malformed
 from tests import aiohttp_names
 from tests.guarded_app import GOOD, served

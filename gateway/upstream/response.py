@@ -1,0 +1,185 @@
+"""A provider's response whose head is in: its body as it arrives, and what of it the record keeps.
+
+A stream that ends without saying that it is complete is an error here, like one that is broken off.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from time import monotonic_ns
+
+from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.providers.provider import Provider
+from gateway.providers.reading.ends import is_array
+from gateway.telemetry.exchange import Outcome, UpstreamCall
+from gateway.upstream.content_coding import MOST_BYTES, readable
+from gateway.upstream.tap import HEAD, TAIL, Tap
+from gateway.upstream.transport import Incoming, Sink
+from gateway.wire import headers, sse
+
+_EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
+DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Whether messages are read off the bodies for traces, and how much of an answer is kept for that. Bytes."""
+
+    content: bool = False
+    limit: int = 1 << 20
+
+
+NO_CAPTURE = Capture()
+
+
+class UpstreamResponse:
+    """A response whose head is in; `chunks` is the body as it arrives."""
+
+    __slots__ = ("_body", "_call", "_incoming", "_provider", "_tap", "complete", "fields", "layout", "reason", "status")
+
+    def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, capture: Capture) -> None:
+        call.status = incoming.status
+        if incoming.status >= 500:
+            call.outcome = Outcome.UPSTREAM_ERROR
+        self.complete = False
+        self._incoming = incoming
+        self._provider = provider
+        self._call = call
+        self._tap = Tap(HEAD, capture.limit if capture.content else TAIL)
+        self._body = b""  # where it was whole at once
+        self.status = incoming.status
+        self.reason = incoming.reason
+        self.fields = incoming.fields
+        self.layout = headers.layout_of(incoming.fields)
+
+    def field(self, name: bytes) -> bytes:
+        """The first value of a field, in lower case; b"" if there is none."""
+        at = self.layout.at.get(name)
+        return b"" if at is None else self.fields[at][1].lower()
+
+    @property
+    def kept(self) -> int:
+        """The bytes of the body that are kept for the record."""
+        return len(self._body) or self._tap.kept
+
+    @property
+    def ready(self) -> bool:
+        """Whether some of the body, or its end, is here already."""
+        return self._incoming.ready
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self.field(b"content-type").startswith(_EVENT_STREAM) and self.status < 300
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body exactly as received. Raises UpstreamTruncated, IdleTimeout, or what else the transport met."""
+        call, tap = self._call, self._tap
+        try:
+            async for chunk in self._incoming.chunks():
+                if call.first_byte is None:
+                    call.first_byte = monotonic_ns()
+                yield chunk
+                call.chunks += 1
+                call.bytes_received += len(chunk)
+                tap.hear(chunk)  # after the client has it: a tap delays nobody
+            self._must_have_ended()
+        except GatewayError as error:
+            call.failed(error)
+            raise
+        self.complete = True
+
+    def whole(self) -> bytes | None:
+        """The body, if it is no stream and all of it is here; then it need not be read. None: it is to be."""
+        body = None if self.is_event_stream else self._incoming.whole()
+        if body is None or (self.status < 300 and is_array(body)):
+            return None
+        if body:
+            call = self._call
+            call.first_byte = monotonic_ns()
+            call.chunks, call.bytes_received = 1, len(body)
+            self._body = body
+        self.complete = True
+        return body
+
+    async def hand_over(self, sink: Sink) -> None:
+        """The body exactly as received, to `sink` in the moment it arrives. Raises like `chunks`."""
+        try:
+            await self._incoming.hand_over(_Heard(sink, self._call, self._tap))
+            self._must_have_ended()
+        except GatewayError as error:
+            self._call.failed(error)
+            raise
+        self.complete = True
+
+    def _must_have_ended(self) -> None:
+        dialect, path = self._provider.dialect, self._call.path
+        if not self.is_event_stream and not (self._is_array and dialect.streams(path, "", b"")):
+            return
+        # Of a coded stream that was too long, or in a coding unknown here, the end cannot be seen.
+        end = self._decoded() if self.field(b"content-encoding") else self._tap.end()
+        if end is not None and not dialect.ended(path, end):
+            raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
+
+    @property
+    def _is_array(self) -> bool:
+        return self.status < 300 and is_array(self._tap.head)
+
+    def _decoded(self) -> bytes | None:
+        body, _, whole = self.ends()
+        return body if whole and 0 < len(body) < MOST_BYTES else None
+
+    def ends(self) -> tuple[bytes, bytes, bool]:
+        """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
+        tap, coding = self._tap, self.field(b"content-encoding")
+        if self._body:
+            tap.hear(self._body)
+            self._body = b""
+        if not coding:
+            return tap.head, tap.tail, tap.whole
+        return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole
+
+    async def drop(self) -> None:
+        """Pass nothing of this response on. What is short is read, so that its connection can be used again."""
+        room = DROPPED
+        with suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(DROPPED_WITHIN), aclosing(self.chunks()) as chunks:
+                async for chunk in chunks:
+                    room -= len(chunk)
+                    if room < 0:
+                        break
+        self.complete = True  # the client did not leave
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes. Raises UpstreamError if it is longer."""
+        parts: list[bytes] = []
+        async for chunk in self.chunks():
+            parts.append(chunk)
+            limit -= len(chunk)
+            if limit < 0:
+                raise UpstreamError(f"{self._call.provider} sent a larger answer than is taken here.")
+        return b"".join(parts)
+
+
+class _Heard:
+    """A sink that is listened to."""
+
+    __slots__ = ("_call", "_sink", "_tap")
+
+    def __init__(self, sink: Sink, call: UpstreamCall, tap: Tap) -> None:
+        self._sink = sink
+        self._call = call
+        self._tap = tap
+
+    def take(self, piece: bytes) -> bool:
+        call = self._call
+        if call.first_byte is None:
+            call.first_byte = monotonic_ns()
+        more = self._sink.take(piece)
+        call.chunks += 1
+        call.bytes_received += len(piece)
+        self._tap.hear(piece)  # after the client has it: a tap delays nobody
+        return more
+
+    async def taken(self) -> None:
+        await self._sink.taken()
