@@ -1,6 +1,7 @@
 """What grows, and what of it is measured: each section gives one chart or two."""
 
 import asyncio
+import os
 import resource
 import statistics
 import time
@@ -92,6 +93,10 @@ async def two_workers(ground: Ground) -> list[Chart]:
     for name, ask in (("requests a second", partial(_rate, ground)), ("CPU per request", ground.cost)):
         ground.tell(f"workers: {name}")
         chart.lines[name] = list(zip((1.0, 2.0), await ground.ratios(subjects, ask), strict=True))
+    if len(os.sched_getaffinity(0)) < 4:
+        chart.remarks.append(
+            "The load takes as much as a worker: with fewer than four cores a second one gains nothing."
+        )
     return [chart]
 
 
