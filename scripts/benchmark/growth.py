@@ -79,6 +79,9 @@ class Ground:
         return [await connect(self.streams, subject.port, path or subject.path, KEY, body) for _ in range(CONNECTIONS)]
 
 
+NO_ROOM = "The load takes as much as a worker: with fewer than four cores a second one gains nothing."
+
+
 async def two_workers(ground: Ground) -> list[Chart]:
     """Not pinned: two workers and the load share the cores there are."""
     chart = Chart("scale-workers", "One worker and two", "workers", "times one worker")
