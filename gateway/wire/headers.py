@@ -104,25 +104,18 @@ def to_upstream(
     credential: Field | None = None,
     defaults: Fields = (),
     via: bytes,
-    trace: Fields = (),
-    instead: Fields = (),
 ) -> list[Field]:
-    """The fields of the request to a provider, `Host` first; framing is left to the transport.
+    """The fields of the request to a provider, `Host` first; framing and the trace are left to who writes it.
 
-    `via` is a whole member, such as `1.1 gateway`. `defaults` go along where the client sent no such field; `instead`
-    takes the place of whatever the client sent, such as `Accept-Encoding: identity` for a body that is translated.
+    `via` is a whole member, such as `1.1 gateway`. `credential` takes the place of whatever the client sent under its
+    name; `defaults` go along where the client sent no such field.
     """
     sent, names = _sifted(fields, _UPSTREAM)
-    added = list(instead)
-    if credential is not None:
-        added.append(credential)
-    replaced = {name.lower() for name, _ in added} - _NOT_UPSTREAM
-    if replaced.intersection(names):
-        sent = [field for field, name in zip(sent, names, strict=True) if name not in replaced]
-    for field in defaults:
-        if field[0].lower() not in names:
-            added.append(field)
-    return [(b"Host", host), *sent, *added, (b"Via", via), *trace]
+    added = [] if credential is None else [credential]
+    if credential is not None and (replaced := credential[0].lower()) in names:
+        sent = [field for field, name in zip(sent, names, strict=True) if name != replaced]
+    added += [field for field in defaults if field[0].lower() not in names]
+    return [(b"Host", host), *sent, *added, (b"Via", via)]
 
 
 class Layout(NamedTuple):

@@ -8,7 +8,7 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from gateway.telemetry.trace_context import Sampler, TraceIds, new_span_id, open_trace, outgoing, trace_for
+from gateway.telemetry.trace_context import Sampler, TraceIds, new_span_id, open_trace, outgoing, trace_for, trace_lines
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -172,3 +172,10 @@ def test_several_tracestate_fields_are_one_list():
     fields = CIMultiDict([("traceparent", VALID), ("tracestate", "a=1"), ("TraceState", "b=2")])
     assert trace_for(fields, ALWAYS).tracestate == "a=1,b=2"
     assert trace_for(CIMultiDict(), ALWAYS).parent_id is None
+
+
+@pytest.mark.parametrize("tracestate", [None, "a=1,b=2"])
+def test_the_lines_of_a_head_are_its_fields(tracestate: str | None) -> None:
+    trace = TraceIds("a" * 32, "b" * 16, flags=3, tracestate=tracestate)
+    fields = outgoing(trace, "c" * 16)
+    assert trace_lines(trace, "c" * 16) == b"".join(b"%b: %b\r\n" % field for field in fields)
