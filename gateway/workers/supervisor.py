@@ -147,6 +147,8 @@ class Supervisor:
 
     async def _reload(self) -> None:
         self._reopen()
+        # One that is still starting may have read what stood there before.
+        await asyncio.gather(*(worker.settled.wait() for worker in self._alive))
         asked = [worker for worker in self._alive if worker.serves]
         problems = await asyncio.gather(*(_checked(worker) for worker in asked))
         for problem in dict.fromkeys(problem for each in problems for problem in each):

@@ -78,6 +78,7 @@ def test_a_reader_that_stalls_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -
         assert writer.lost > 0
     assert time.monotonic() - began < 5
     os.close(reading)
+    writer._thread.join(5)  # else it would write to whatever gets the descriptor next
     os.close(writing)
 
 
