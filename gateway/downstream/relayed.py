@@ -135,16 +135,16 @@ class RelayedResponse(web.StreamResponse):
         transport = writer._protocol.transport
         if transport is None or transport.is_closing():
             return False
+        missing = (writer.length or 0) - len(body)
         if writer.chunked:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         elif writer.length is not None:
-            if len(body) < writer.length:  # lest the next answer fill it
-                self._keep_alive = False
             body = body[: writer.length]
         transport.write(writer._headers_buf + body)
         writer._headers_buf, writer._headers_written = None, True
         writer.output_size += len(body)
-        if not self._keep_alive and writer.length:
+        if missing > 0:  # lest the next answer fill it
+            self._keep_alive = False
             transport.close()
         self._eof_sent, self._req, self._payload_writer = True, None, None
         return True

@@ -127,7 +127,6 @@ class Layout(NamedTuple):
 
     at: Mapping[bytes, int]
     passing: tuple[bytes, ...]
-    names: tuple[bytes, ...]
     connections: int
     lengths: int
     template: bytes | None
@@ -147,7 +146,6 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
     layout = Layout(
         at={name: index for index, name in reversed([*enumerate(lower)])},
         passing=passing,
-        names=tuple(filter(None, passing)),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),
         template=b"".join([name.replace(b"%", b"%%") + b": %b\r\n" for name in kept]) if all_tokens(kept) else None,

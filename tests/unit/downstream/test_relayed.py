@@ -310,3 +310,18 @@ async def test_random_fields_survive() -> None:
     fields = [(f"x-{n}".encode(), os.urandom(50).translate(None, b"\r\n\0").strip(b" ") or b"x") for n in range(100)]
     async with served(handlers={"/": relays(200, [*fields, (b"date", b"now")], b"hi")}) as it:
         assert (await ask(it, "/")).fields[:100] == fields
+
+
+async def test_an_answer_in_one_write_still_hears_out_a_client_that_is_sending() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = RelayedResponse(200, None, [(b"content-length", b"2")])
+        await response.prepare(request)
+        assert response.end_with(b"hi")
+        return response
+
+    async with served(handlers={"/": handler}) as it, connected(it.port) as client:
+        await client.send(f"POST / HTTP/1.1\r\n{HOST}Content-Length: 100000\r\n\r\n")
+        answer = await client.response()
+        assert (answer.body, answer.field("Connection")) == (b"hi", b"close")
+        (connection,) = it.runner.server.connections
+        assert connection.lingering
