@@ -97,10 +97,13 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     sold = ticket_store_for(settings.redis, common.tickets)
     lifecycle, tickets = Lifecycle(), _tickets(settings, common.ticket_secret, sold.store)
     figures = common.figures or metrics.gathered
-    captured = tracing is not None and settings.tracing.content.capture is not Captured.OFF
+    capture = Capture(
+        content=tracing is not None and settings.tracing.content.capture is not Captured.OFF,
+        parameters=tracing is not None,
+    )
     forced = None if settings.upstream.road == "auto" else Road(settings.upstream.road)
     upstream = UpstreamClient(
-        providers, pool_size=settings.pool_size, live=metrics, capture=Capture(captured), transport=roads(forced)
+        providers, pool_size=settings.pool_size, live=metrics, capture=capture, transport=roads(forced)
     )
     http = HttpCalls()
     kept = limiter_for(settings.rates, settings.redis, common.limits)
@@ -145,7 +148,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     to_pages = open_to_pages(settings.cors)
     mount(to_pages(app), *own)
     by_name = {provider.name: provider for provider in providers}
-    shared = Shared(limited, by_name, http.session, settings.limits, capture=captured)
+    shared = Shared(limited, by_name, http.session, settings.limits, capture=capture.content)
     for bound in configuration.projects:
         app.add_subapp(bound.project.prefix, to_pages(project_app(bound, shared)))
     retries = Retries(limited, by_name, upstream.doors, settings.upstream.retry)

@@ -54,8 +54,19 @@ class OpenAIDialect:
     def ended(self, path: str, tail: bytes) -> bool:
         return apis.ended(api_at(path), tail)
 
-    def facts(self, path: str, request: bytes, head: bytes, tail: bytes, *, content: bool, whole: bool = True) -> Facts:
-        return apis.facts(api_at(path), path, Bodies(request, head, tail, whole), content=content)
+    def facts(
+        self,
+        path: str,
+        request: bytes,
+        head: bytes,
+        tail: bytes,
+        *,
+        content: bool,
+        parameters: bool = True,
+        whole: bool = True,
+    ) -> Facts:
+        bodies = Bodies(request, head, tail, whole)
+        return apis.facts(api_at(path), path, bodies, content=content, parameters=parameters)
 
     def chat(self, model: str, prompt: Prompt, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:
         given = dict(parameters)

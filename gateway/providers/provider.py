@@ -69,12 +69,23 @@ class Dialect(Protocol):
         """Whether an event stream of a known operation that ends with `tail` ended as it should; True where unknown."""
         ...
 
-    def facts(self, path: str, request: bytes, head: bytes, tail: bytes, *, content: bool, whole: bool = True) -> Facts:
+    def facts(
+        self,
+        path: str,
+        request: bytes,
+        head: bytes,
+        tail: bytes,
+        *,
+        content: bool,
+        parameters: bool = True,
+        whole: bool = True,
+    ) -> Facts:
         """All that can be read off a call. Never raises, whatever the bytes.
 
         `head` is the response's first N bytes, `tail` its last M bytes after those: not a byte in both, none between
         them if `whole`. A short response has an empty `tail`, or one that equals `head`. `content` also reads
-        messages; those of a streamed answer only if it is `whole`. Bodies have no content coding any more.
+        messages; those of a streamed answer only if it is `whole`. Without `parameters` those are left unread, which a
+        third of the cost is. Bodies have no content coding any more.
         """
         ...
 

@@ -190,5 +190,13 @@ class OpenCall:
         body, response = self._request.body, self._response
         sent = body if isinstance(body, bytes) else b""
         head, tail, whole = (b"", b"", True) if response is None else response.ends()
-        facts = self._provider.dialect.facts
-        return facts(self._call.path, sent, head, tail, content=self._capture.content, whole=whole)
+        capture = self._capture
+        return self._provider.dialect.facts(
+            self._call.path,
+            sent,
+            head,
+            tail,
+            content=capture.content,
+            parameters=capture.parameters and self._exchange.trace.sampled,
+            whole=whole,
+        )

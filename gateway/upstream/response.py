@@ -24,9 +24,10 @@ DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response whic
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Whether messages are read off the bodies for traces, and how much of an answer is kept for that. Bytes."""
+    """What is read off bodies for traces: parameters, and messages, for which `limit` bytes of an answer are kept."""
 
     content: bool = False
+    parameters: bool = True
     limit: int = 1 << 20
 
 
@@ -133,8 +134,7 @@ class UpstreamResponse:
         """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
         tap, coding = self._tap, self.field(b"content-encoding")
         if self._body:
-            tap.hear(self._body)
-            self._body = b""
+            return (readable(self._body, coding) if coding else self._body), b"", True
         if not coding:
             return tap.head, tap.tail, tap.whole
         return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole

@@ -5,9 +5,11 @@ only where content is captured is a stream read whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from gateway.providers.reading import ends
 from gateway.providers.reading.content import MOST_CHARACTERS, MOST_MESSAGES, body_text, clipped
@@ -17,6 +19,7 @@ from gateway.telemetry.exchange import Content, Facts, Message
 
 _FIRST_EVENTS: Final = 8
 _LAST_EVENTS: Final = 8
+_NONE: Final[Members] = MappingProxyType({})
 
 
 class Reading(Protocol):
@@ -60,8 +63,7 @@ class Reading(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Bodies:
+class Bodies(Struct, frozen=True, gc=False):
     """A call's bodies. `head` and `tail` are the response's two ends, `tail` following `head`: without a gap between
     them if `whole`, which they may also be with an empty `tail`, or one that is the same as `head`.
     """
@@ -92,11 +94,18 @@ Glance = Callable[[Facts, bytes], bool]
 
 
 def read(
-    reading: Reading, operation: str, path: str, bodies: Bodies, *, content: bool, glance: Glance | None = None
+    reading: Reading,
+    operation: str,
+    path: str,
+    bodies: Bodies,
+    *,
+    content: bool,
+    parameters: bool = True,
+    glance: Glance | None = None,
 ) -> Facts:
-    """All that can be read off a call."""
+    """All that can be read off a call, the request's parameters only if they are asked for."""
     request = opened(bodies.request)
-    facts = Facts(operation=operation, parameters=parameters_of(request))
+    facts = Facts(operation=operation, parameters=parameters_of(request) if parameters else _NONE)
     reading.asked(facts, path, request)
     if content:
         facts.content = Content(input_value=body_text(bodies.request))

@@ -3,7 +3,9 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.errors import Fault
@@ -32,6 +34,43 @@ def test_fields_come_in_the_order_of_the_table() -> None:
     names = list(json.loads(access_log.json_line(exchange(call(facts=chat()), client="a", project="demo"))))
     assert names == [name for name in access_log.FIELDS if name in names]
     assert access_log.Told.__struct_fields__ == tuple(access_log.FIELDS)
+
+
+OPTIONAL = {
+    "proxy_request_id": 'p"1',
+    "session": "100 %d\n",
+    "client": "alice",
+    "error": "overloaded",
+    "fault": Fault.GATEWAY,
+    "stream_mode": "ndjson",
+    "retry_count": 2,
+    "peer": "10.0.0.1",
+    "user_agent": "agent/%s",
+    "status": 0,
+    "bytes_in": 7,
+    "bytes_out": 9,
+    "provider": None,
+    "outcome": Outcome.CLIENT_GONE,
+    "first_byte": None,
+}
+
+
+@pytest.mark.parametrize("without", [None, *OPTIONAL])
+@pytest.mark.parametrize(
+    "known", [{"facts": chat()}, {"facts": chat(tokens=(None, 3)), "request_id": 'r"%'}, {"status": None}]
+)
+def test_a_line_made_from_a_frame_tells_what_the_table_would(without: str | None, known: dict[str, Any]) -> None:
+    for taken in ([without], [name for name in OPTIONAL if name != without]):
+        made = exchange(call(**known), **{name: OPTIONAL[name] for name in taken if name is not None})
+        line = access_log.json_line(made)
+        assert json.loads(line) == msgspec.to_builtins(access_log.told(made))
+        assert list(json.loads(line)) == [name for name in access_log.FIELDS if name in json.loads(line)]
+
+
+def test_lines_of_one_frame_keep_what_is_each_ones_own() -> None:
+    one, other = exchange(call(facts=chat()), id="r1"), exchange(call(facts=chat(tokens=(1, 2))), id="r2", took=20)
+    assert [json.loads(access_log.json_line(made))["request_id"] for made in (one, other, one)] == ["r1", "r2", "r1"]
+    assert json.loads(access_log.json_line(other))["duration_ms"] == 20
 
 
 def test_a_project_lists_its_calls_and_sums_their_tokens() -> None:
