@@ -22,7 +22,7 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
 from gateway.errors import (
@@ -36,8 +36,9 @@ from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
 from gateway.upstream.pool import Pool
-from gateway.upstream.protocol import UpstreamProtocol, Watch
+from gateway.upstream.protocol import Response, UpstreamProtocol, Watch, WholeResponse
 from gateway.upstream.transport import Incoming, Outgoing, Sink
+from gateway.wire.headers import NO_FIELDS, layout_of
 
 INTERIM_RESPONSES = 16
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, ConnectionError, asyncio.IncompleteReadError)
@@ -102,6 +103,7 @@ class DirectExchange:
     """One request and its response; the `async with` block holds the connection."""
 
     __slots__ = (
+        "_body",
         "_call",
         "_connection",
         "_payload",
@@ -111,6 +113,7 @@ class DirectExchange:
         "_upload",
         "_was_whole",
         "fields",
+        "layout",
         "reason",
         "status",
     )
@@ -121,9 +124,11 @@ class DirectExchange:
         self._call = call
         self._upload: asyncio.Task[None] | None = None
         self._was_whole = False
+        self._body: bytes | None = None  # if it came with the head, all in one
         self.status = 0
         self.reason = ""
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.layout = NO_FIELDS
 
     async def __aenter__(self) -> Incoming:
         transport, call = self._transport, self._call
@@ -138,9 +143,11 @@ class DirectExchange:
         try:
             self._write()
             message, self._payload = await (protocol.read_head() if self._upload is None else self._next_head())
-            if message.code < 200:
-                message = await self._final_head(message)
-            self._accept(message)
+            if isinstance(message, WholeResponse):
+                self._body, self.layout = message.body, message.layout
+            else:
+                message = await self._judged(message)
+            self.status, self.reason, self.fields = message.code, message.reason, message.raw_headers
         except BaseException as error:
             await self._leave(clean=False)
             if isinstance(error, GatewayError) or not isinstance(error, Exception):
@@ -165,6 +172,8 @@ class DirectExchange:
         return self._payload.is_eof() or bool(self._payload._buffer)
 
     def whole(self) -> bytes | None:
+        if self._body is not None:
+            return self._body
         if not self._has_ended() or self._protocol.is_held_back:
             return None
         self._was_whole = True
@@ -179,6 +188,8 @@ class DirectExchange:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes; each read waits until the last chunk was taken."""
         payload = self._payload
+        if self._body:
+            yield self._body
         while True:
             try:
                 chunk = await payload.readany()
@@ -192,6 +203,8 @@ class DirectExchange:
 
     async def hand_over(self, sink: Sink) -> None:
         """The body to `sink`, in the moment it arrives."""
+        if self._body and not sink.take(self._body):
+            await sink.taken()
         while not await self._hand_over(sink):
             await sink.taken()
 
@@ -240,19 +253,22 @@ class DirectExchange:
             raise UpstreamError("The request body ended early.")
         protocol.await_head()
 
-    async def _final_head(self, message: RawResponseMessage) -> RawResponseMessage:
-        """The head that follows the interim one in `message`."""
+    async def _judged(self, message: RawResponseMessage | WholeResponse) -> RawResponseMessage:
+        """`message`, or the head that follows if this one is interim, after a close look."""
         for _ in range(INTERIM_RESPONSES):
+            assert isinstance(message, RawResponseMessage)  # a whole one comes first, or not at all
+            if message.code >= 200:
+                heads.refuse_ambiguous(self._call.provider, message)
+                self.layout = layout_of(message.raw_headers)
+                return message
             if message.code < 100:  # the parser is content with any digits
                 raise UpstreamError(f"{self._call.provider} sent a malformed response.")
             if message.code == 101:
                 raise UpstreamError(f"{self._call.provider} switched protocols unasked.")
             message, self._payload = await self._next_head()
-            if message.code >= 200:
-                return message
         raise UpstreamError(f"{self._call.provider} sent interim responses without end.")
 
-    async def _next_head(self) -> tuple[RawResponseMessage, StreamReader]:
+    async def _next_head(self) -> Response:
         if self._upload is None or self._upload.done():
             return await self._protocol.read_head()
         # The head may come before the upload is done, and the upload may fail while nothing comes.
@@ -268,10 +284,6 @@ class DirectExchange:
             head.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await head
-
-    def _accept(self, message: RawResponseMessage) -> None:
-        heads.refuse_ambiguous(self._call.provider, message)
-        self.status, self.reason, self.fields = message.code, message.reason, message.raw_headers
 
     async def _leave(self, *, clean: bool) -> None:
         protocol = self._protocol

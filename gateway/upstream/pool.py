@@ -14,7 +14,8 @@ from typing import Any, cast
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 
-from gateway.upstream.protocol import UpstreamProtocol
+from gateway.upstream.protocol import Known, UpstreamProtocol
+from gateway.wire.shape import Shapes
 
 IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
 DNS_TTL = 30  # seconds
@@ -26,7 +27,7 @@ class Pool(TCPConnector):
     def __init__(self, size: int, *, trust: SSLContext | bool = True) -> None:
         super().__init__(limit=size, keepalive_timeout=IDLE_IN_POOL, ttl_dns_cache=DNS_TTL, ssl=trust)
         loop = asyncio.get_running_loop()
-        self._factory = cast(Any, partial(UpstreamProtocol, loop))
+        self._factory = cast(Any, partial(UpstreamProtocol, loop, Shapes[Known]()))
         self._resting: list[tuple[float, Connection]] = []  # and since when
         self._clock = loop.time
         self._sweeping: asyncio.TimerHandle | None = None

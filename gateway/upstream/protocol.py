@@ -3,6 +3,8 @@
 - It is *expected* to speak only between a request and the end of its response; bytes at any other time end it.
 - `fail` is the one way by which it is given up from the outside: it notes the error and breaks off; whoever waits for
   head, body or drain then meets that error.
+- A response that comes whole, in one piece, and of a shape that the parser has judged before, is read without it
+  (`wire/shape.py`). A parser is made for the first response that is not.
 - A body that is handed over goes to its `Sink` in the socket's own callback. Every byte of it still passes aiohttp's
   parser first, which judges the framing and takes it off: the sink gets what a reader would have read, only sooner.
 
@@ -10,6 +12,7 @@ This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.p
 """
 
 import asyncio
+import re
 import select
 from enum import Enum
 from typing import Any
@@ -17,13 +20,17 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from msgspec import Struct
 
 from gateway.errors import GatewayError, IdleTimeout, UpstreamTimeout
 from gateway.settings import Timeouts
 from gateway.upstream.transport import Sink
+from gateway.wire.headers import Layout, layout_of
+from gateway.wire.shape import Shapes
 
 MAX_LINE = 32_768
 MAX_FIELDS = 256
@@ -50,11 +57,35 @@ class HandedOver(StreamReader):
         """See above."""
 
 
-class UpstreamProtocol(ResponseHandler):
-    """aiohttp's protocol for one connection, with what it leaves open closed."""
+class Known(Struct, frozen=True, gc=False):
+    """What is the same for all responses of a shape."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    code: int
+    reason: str
+    layout: Layout
+
+
+class WholeResponse(Struct, frozen=True):
+    """A final response that is here to its end. The first names are those of aiohttp's `RawResponseMessage`."""
+
+    code: int
+    reason: str
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    layout: Layout
+    body: bytes
+
+
+Response = tuple[RawResponseMessage | WholeResponse, StreamReader]
+
+
+class UpstreamProtocol(ResponseHandler):
+    """aiohttp's protocol for one connection, with what it leaves open closed. `shapes` are those of its pool."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shapes: Shapes[Known] | None = None) -> None:
         super().__init__(loop)
+        self._shapes = Shapes[Known]() if shapes is None else shapes
+        self._untouched = False  # nothing of the response has come, and there is no parser for it
+        self._first = b""  # what came first of it, until the head is known
         self.used = False
         self.failure: GatewayError | None = None
         self.heard = False  # since the watch last looked
@@ -65,10 +96,10 @@ class UpstreamProtocol(ResponseHandler):
         self._poll: select.poll | None = None
         self._sink: Sink | None = None
         self._sink_is_full = False
-        self._head: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
+        self._head: asyncio.Future[Response] | None = None
 
-    async def read_head(self) -> tuple[RawResponseMessage, StreamReader]:
-        """The next head and its body, in the moment it is in. Raises what the connection fails with."""
+    async def read_head(self) -> Response:
+        """The next head and its body, in the moment it is in; or all in one. Raises what the connection fails with."""
         if self._buffer or self._exception is not None:
             return await self.read()
         self._head = self._loop.create_future()
@@ -78,11 +109,25 @@ class UpstreamProtocol(ResponseHandler):
             self._head = None
 
     def expect(self, method: str) -> None:
-        """A request is about to be written."""
+        """A request is about to be written, and `read_head` will be asked for the response."""
         self._expected = self.used = True
         self._body = None
         self.waiting_for = Waiting.NOTHING
+        if method == "HEAD" or self._tail:
+            self._parse(method)
+        else:
+            self._untouched, self._parser = True, None
+
+    def expect_parsed(self, method: str) -> None:
+        """The same; the parser is to read the response."""
+        self._expected = self.used = True
+        self._body = None
+        self.waiting_for = Waiting.NOTHING
+        self._parse(method)
+
+    def _parse(self, method: str) -> None:
         # A new parser each time: one that was used may hold the beginning of a response that nobody asked for.
+        self._untouched = False
         self.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
@@ -94,7 +139,7 @@ class UpstreamProtocol(ResponseHandler):
 
     def rest(self) -> None:
         """The response is complete; the connection goes back to the pool."""
-        self._expected = False
+        self._expected = self._untouched = False
         self._body = None
         self.waiting_for = Waiting.NOTHING
 
@@ -178,6 +223,9 @@ class UpstreamProtocol(ResponseHandler):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._untouched:
+            self._receive_first(data)
+            return
         self.heard = self.heard or self.waiting_for is not Waiting.HEAD  # interim heads do not put off the deadline
         sink, body, parser = self._sink, self._body, self._parser
         if sink is None or body is None or parser is None:
@@ -199,6 +247,35 @@ class UpstreamProtocol(ResponseHandler):
         elif pieces:
             self._pass_on(body)
 
+    def _receive_first(self, data: bytes) -> None:
+        """Take in the beginning of a response, or all of it."""
+        self._untouched = False
+        head = self._head
+        if head is not None and not head.done():
+            found = self._shapes.find(data)
+            if found is not None:
+                shape, values, body = found
+                known = shape.kept
+                fields = tuple(zip(shape.names, values, strict=True))
+                head.set_result((WholeResponse(known.code, known.reason, fields, known.layout, body), EMPTY_PAYLOAD))
+                return
+        self._parse("")
+        self._first = data
+        self.data_received(data)
+        self._first = b""
+
+    def _learn(self, message: RawResponseMessage) -> None:
+        """Know the shape of a response that came whole in one piece, of the usual kind."""
+        if message.code < 200 or message.code in (204, 304) or message.should_close or message.upgrade:
+            return
+        if message.version is not HttpVersion11 or len(message.reason) > 64:
+            return
+        start = b"HTTP/1.1 %d %b" % (message.code, message.reason.encode("utf-8", "surrogateescape"))
+        fields = message.raw_headers
+        self._shapes.learn(
+            re.escape(start), fields, self._first, lambda: Known(message.code, message.reason, layout_of(fields))
+        )
+
     def _receive(self, data: bytes) -> None:
         """Take in what is no body that was handed over."""
         if self._expected or not data:
@@ -210,6 +287,8 @@ class UpstreamProtocol(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""
+        if self._first:
+            self._learn(data[0])
         if self._head is not None and not self._head.done():
             self._head.set_result(data)
         else:

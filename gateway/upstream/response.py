@@ -16,7 +16,7 @@ from gateway.telemetry.exchange import Outcome, UpstreamCall
 from gateway.upstream.content_coding import MOST_BYTES, readable
 from gateway.upstream.tap import HEAD, TAIL, Tap
 from gateway.upstream.transport import Incoming, Sink
-from gateway.wire import headers, sse
+from gateway.wire import sse
 
 _EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
 DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
@@ -52,7 +52,7 @@ class UpstreamResponse:
         self.status = incoming.status
         self.reason = incoming.reason
         self.fields = incoming.fields
-        self.layout = headers.layout_of(incoming.fields)
+        self.layout = incoming.layout
 
     def field(self, name: bytes) -> bytes:
         """The first value of a field, in lower case; b"" if there is none."""

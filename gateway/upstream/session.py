@@ -33,6 +33,7 @@ from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.upstream.session_request import HeldResponse, Upload, VerbatimRequest
 from gateway.upstream.transport import Incoming, Outgoing, Sink
+from gateway.wire.headers import NO_FIELDS, layout_of
 
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.IncompleteReadError)
 
@@ -92,6 +93,7 @@ class SessionExchange:
         self.status = 0
         self.reason = ""
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.layout = NO_FIELDS
 
     async def __aenter__(self) -> Incoming:
         pool = self._transport.pool
@@ -189,7 +191,7 @@ class SessionExchange:
         call.reused_connection = protocol.used
         call.connected = monotonic_ns()
         call.waited_for_pool_ns = call.connected - self._began if self._pool_was_full else 0
-        protocol.expect(self._request.method)
+        protocol.expect_parsed(self._request.method)
         self._protocol, self._wire = protocol, connection.transport
         if self._upload is None:
             self._request_is_out()
@@ -214,6 +216,7 @@ class SessionExchange:
         heads.refuse_ambiguous(name, response)
         self._content = response.content
         self.status, self.reason, self.fields = response.status, response.reason or "", response.raw_headers
+        self.layout = layout_of(response.raw_headers)
         self._call.head = monotonic_ns()
 
     @property

@@ -13,6 +13,7 @@ from yarl import URL
 
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
+from gateway.wire.headers import Layout
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -60,6 +61,7 @@ class Incoming(Protocol):
     status: int
     reason: str
     fields: tuple[tuple[bytes, bytes], ...]
+    layout: Layout
 
     @property
     def ready(self) -> bool:

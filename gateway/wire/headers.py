@@ -294,6 +294,7 @@ class _Sieve:
 
 _UPSTREAM: Final = _Sieve(_NOT_UPSTREAM, _NOT_UPSTREAM_PREFIXES)
 _CLIENT: Final = _Sieve(_NOT_TO_CLIENT, _NOT_TO_CLIENT_PREFIXES)
+NO_FIELDS: Final = layout_of(())
 
 
 def _sifted(fields: Fields, sieve: _Sieve) -> tuple[list[Field], list[bytes]]:
