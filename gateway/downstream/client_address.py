@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from multidict import MultiMapping
 
@@ -39,18 +39,25 @@ class Hop(NamedTuple):
     host: str = ""
 
 
-ReadOrigin = Callable[[str, MultiMapping[str]], Origin]
+class Told(Protocol):
+    """A request that tells its fields."""
+
+    @property
+    def headers(self) -> MultiMapping[str]: ...
+
+
+ReadOrigin = Callable[[str, str, Told], Origin]
 
 
 def origin_reader(settings: ProxySettings) -> ReadOrigin:
-    """What reads a request's origin off the address it was sent from and its fields."""
+    """What reads a request's origin off the sending address, its Host and, where they are believed, its fields."""
     if not settings.trusted:
         return _as_connected
     return _Believing(settings).origin
 
 
-def _as_connected(peer: str, fields: MultiMapping[str]) -> Origin:
-    return Origin(peer, "http", fields.get("host", ""))
+def _as_connected(peer: str, host: str, told: Told) -> Origin:
+    return Origin(peer, "http", host)
 
 
 class _Believing:
@@ -61,10 +68,10 @@ class _Believing:
         self._fields = settings.fields
         self._trusts = lru_cache(4096)(self._is_trusted)
 
-    def origin(self, peer: str, fields: MultiMapping[str]) -> Origin:
+    def origin(self, peer: str, own_host: str, told: Told) -> Origin:
         if not self._trusts(peer):
-            return _as_connected(peer, fields)
-        farthest = Hop(peer)
+            return _as_connected(peer, own_host, told)
+        farthest, fields = Hop(peer), told.headers
         scheme, host = "", ""
         for hop in islice(self._hops(fields), MOST_HOPS):
             # Each hop was told by a trusted proxy; the outermost word on scheme and host counts.
@@ -74,7 +81,7 @@ class _Believing:
             farthest = hop
             if not self._trusts(hop.address):
                 break
-        return Origin(farthest.address, scheme or "http", host or fields.get("host", ""), _request_id(fields))
+        return Origin(farthest.address, scheme or "http", host or own_host, _request_id(fields))
 
     def _hops(self, fields: MultiMapping[str]) -> Iterator[Hop]:
         forwarded_for = _members(fields, "x-forwarded-for")

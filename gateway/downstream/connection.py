@@ -6,14 +6,12 @@ would add to the next head; an upgrade, after which it loses bytes; HTTP/1.0) is
 Rule 2: a malformed request leaves one line, through `on_malformed`, and one small answer. Neither quotes the client.
 Rule 3: nothing is awaited from a client without a bound; `watch.py` looks after that.
 
-This file and `dispatch.py`, `runner.py`, `relayed.py`, `watch.py` lean on names that aiohttp does not promise;
-`test_connection.py` lists them.
+This file and `dispatch.py`, `guarded_request.py`, `runner.py`, `relayed.py`, `watch.py` lean on names that aiohttp does
+not promise; `test_connection.py` lists them.
 """
 
 import asyncio
 import logging
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +24,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
+from gateway.downstream.guarded_request import InvitedBody, Message, break_off
+from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.request_head import Objection, objection_to
 from gateway.errors import GatewayError
@@ -34,45 +34,6 @@ if TYPE_CHECKING:
     from gateway.downstream.runner import GuardedServer
 
 logger = logging.getLogger(__name__)
-
-
-def break_off(request: web.BaseRequest) -> None:
-    """End the connection in the middle of a response, so that it cannot be taken for a whole one.
-
-    What was written still goes out. An HTTP/1.0 client takes any clean end for the end of the body: it gets a reset.
-    """
-    transport = request.transport
-    if transport is None:
-        return
-    if request.version is not HttpVersion11:
-        reset = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-    transport.close()
-
-
-class GuardedRequest(web.Request):
-    """A request whose connection goes on only if nothing of the request is left in it."""
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the response may promise another request on this connection."""
-        return self._payload.is_eof() and not self._message.should_close and not self._protocol._close
-
-
-class InvitedBody(StreamReader):
-    """The body of a client that waits for `100 Continue`. It gets that when somebody first waits for the body.
-
-    Not before, as aiohttp does: a refusal is to go out without it (RFC 9110, section 10.1.1).
-    """
-
-    __slots__ = ()
-
-    async def _wait(self, func_name: str) -> None:
-        self.__class__ = StreamReader  # type: ignore[assignment]
-        connection = self._protocol
-        if isinstance(connection, GuardedConnection):
-            connection.invite()
-        await self._wait(func_name)
 
 
 class GuardedConnection(RequestHandler):
@@ -84,11 +45,14 @@ class GuardedConnection(RequestHandler):
         "_ended",
         "_head_bytes",
         "_inbound",
+        "_known",
         "_last",
         "_left_to_drop",
         "_lingering",
         "_only_refuses",
         "_server",
+        "_to_come",
+        "_unlearned",
     )
 
     def __init__(self, server: "GuardedServer", *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
@@ -109,6 +73,9 @@ class GuardedConnection(RequestHandler):
         self._msg_queue_resume_size = bounds.max_pipelined // 2
         self._bounds = bounds
         self._server = server
+        self._known = server.known
+        self._to_come = 0  # bytes until a request begins with what comes next; below 0 if that cannot be told
+        self._unlearned: tuple[RawRequestMessage, bytes] | None = None  # a request that came whole
         self._inbound: StreamReader = EMPTY_PAYLOAD  # the body that the parser is in, or was in last
         self._head_bytes = 0  # of a head that is not complete yet
         self._last = False  # no request is served after the one the parser is in
@@ -163,13 +130,23 @@ class GuardedConnection(RequestHandler):
             return
         if self._force_close or self._parser is None:
             return
+        begins = self._to_come == 0
+        if begins and not (self._last or self._close or self._server.last_call):
+            known = self._known.read(data)
+            if known is not None:
+                self._accept_known(*known)
+                return
         between_requests = self._inbound.is_eof()
         try:
             messages, _, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
             self.refuse(request_head.objection_of_parser(error, self._bounds.max_target_bytes))
             return
+        if data:
+            self._to_come = request_head.to_come(messages, data) if begins else max(self._to_come - len(data), -1)
         if messages:
+            if begins and self._to_come == 0 and self._known.can_learn(data):
+                self._unlearned = messages[0][0], data
             self._accept(messages, len(data))
         elif data and between_requests:
             self._head_grew(len(data))
@@ -178,6 +155,18 @@ class GuardedConnection(RequestHandler):
         """The client has left; if all there is to do is to refuse what it said, it may still be there to be told."""
         self._ended = True
         return self._only_refuses and not self.lingering
+
+    def _accept_known(self, message: KnownRequest, body: bytes) -> None:
+        """Take in a request that is here to its end, and was judged with others of its shape."""
+        payload = EMPTY_PAYLOAD
+        if body:
+            payload = StreamReader(self, self._read_bufsize, loop=self._loop)
+            payload.feed_data(body)
+            payload.feed_eof()
+        self._inbound = payload
+        self._enqueue(message, payload)
+        if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
+            self._pause_reading_for_buffer()
 
     def _accept(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], size: int) -> None:
         for message, payload in messages:
@@ -212,9 +201,9 @@ class GuardedConnection(RequestHandler):
             payload.__class__ = InvitedBody
         return request_head.without_expectation(message)
 
-    def _enqueue(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
+    def _enqueue(self, message: Message | _ErrInfo, payload: StreamReader) -> None:
         self._request_count += 1
-        self._messages.append((message, payload))
+        self._messages.append((cast(RawRequestMessage, message), payload))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -313,6 +302,8 @@ class GuardedConnection(RequestHandler):
         self._current_request, self._request_in_progress = request, True
         try:
             response = await self._response(request, handler)
+            if self._unlearned is not None:
+                self._learn(response)
             if not getattr(response, "_eof_sent", False):  # a handler may return nothing at all
                 response = await self._finished(request, response)
             if self._deaf or not payload.is_eof():
@@ -331,6 +322,12 @@ class GuardedConnection(RequestHandler):
             self._current_request, self._request_in_progress = None, False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
+
+    def _learn(self, response: web.StreamResponse) -> None:
+        """Know the shape of a request that was served; one that was refused might come from anybody."""
+        unlearned, self._unlearned = self._unlearned, None
+        if unlearned is not None and response.status < 400:
+            self._known.learn(*unlearned)
 
     async def _response(
         self, request: web.BaseRequest, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -6,12 +6,15 @@ trace. All that follows from the others is kept, in `Head`, and found again by t
 Rule: what proves who a client is, and what tells where it is, is no part of what is kept.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import istr
 
+from gateway.downstream.known_request import KnownRequest
 from gateway.telemetry.client_hints import Hints, hints_of
 from gateway.upstream.line import PSEUDONYM
 from gateway.upstream.retry_fields import DEADLINE, RETRIES
@@ -29,6 +32,7 @@ class Head(Struct, frozen=True, eq=False):
 
     form: headers.Form
     is_json: bool
+    host: str
     user_agent: str
     retry_count: int
     hints: Hints
@@ -55,6 +59,9 @@ class Heads:
 
     def read(self, request: web.BaseRequest) -> Told:
         """What the head of `request` tells."""
+        message: Any = request._message
+        if type(message) is KnownRequest:
+            return self._told(message, request)
         kinds, traced = self._kinds, False
         steady: list[Field] = []
         proofs: list[Field] = []
@@ -77,6 +84,32 @@ class Heads:
         head = self._known.get(fields) or self._learn(fields, request)
         return Told(head, proofs, values, traced)
 
+    def _told(self, message: KnownRequest, request: web.BaseRequest) -> Told:
+        """The same, of a request with the same names as others."""
+        remembered, values = message.shape.kept.remembered, message.values
+        where: _Where | None = remembered.get(self)
+        if where is None:
+            where = remembered[self] = self._where(message.shape.names)
+        steady = where.steady(values)
+        head = where.known.get(steady)
+        if head is None:
+            pairs = zip(message.raw_headers, where.kinds, strict=True)
+            fields = [(field[0], headers.HOLE) if kind == _OWN else field for field, kind in pairs if kind in _KEPT]
+            head = self._known.get(tuple(fields)) or self._learn(tuple(fields), request)
+            if len(where.known) >= MOST_OF_A_SHAPE:
+                where.known.clear()
+            where.known[steady] = head
+        names = message.shape.names
+        proofs = [(names[at], values[at]) for at in where.proofs]
+        return Told(head, proofs, tuple([values[at] for at in where.own]), where.traced)
+
+    def _where(self, names: Sequence[bytes]) -> "_Where":
+        kinds = [self._kind(name) for name in names]
+        at: dict[int, list[int]] = {kind: [] for kind in range(5)}
+        for index, kind in enumerate(kinds):
+            at[kind].append(index)
+        return _Where(kinds, _taking(at[_STEADY]), at[_PROOF], at[_OWN], bool(at[_TRACE]), {})
+
     def _kind(self, name: bytes) -> int:
         kind = _KINDS.get(name.lower(), _STEADY)
         if len(name) <= LONGEST_NAME:
@@ -91,6 +124,7 @@ class Heads:
         head = Head(
             form=headers.Form(fields),
             is_json=is_json(request),
+            host=by_name.get(hdrs.HOST, ""),
             user_agent=by_name.get(hdrs.USER_AGENT, ""),
             retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
             hints=hints_of(by_name),
@@ -105,6 +139,21 @@ class Heads:
         return head
 
 
+def _taking(at: Sequence[int]) -> "Callable[[Sequence[bytes]], tuple[bytes, ...]]":
+    return itemgetter(*at) if len(at) > 1 else lambda values: tuple([values[index] for index in at])
+
+
+class _Where(NamedTuple):
+    """Where in a head of known names there is what, and the heads that were met by the values that are kept."""
+
+    kinds: Sequence[int]
+    steady: Callable[[Sequence[bytes]], tuple[bytes, ...]]
+    proofs: Sequence[int]
+    own: Sequence[int]
+    traced: bool
+    known: dict[tuple[bytes, ...], Head]
+
+
 def is_json(request: web.BaseRequest) -> bool:
     """Whether the client says that its body is JSON."""
     kind = request.content_type
@@ -113,9 +162,12 @@ def is_json(request: web.BaseRequest) -> bool:
 
 LONGEST_NAME: Final = 64
 
+MOST_OF_A_SHAPE: Final = 64
+
 # What a field is to those that read heads: a part of what is kept, of no account here, a proof of who the client is,
 # a value of this request alone that goes on to the provider, or the trace it belongs to.
 _STEADY, _ELSEWHERE, _PROOF, _OWN, _TRACE = range(5)
+_KEPT: Final = (_STEADY, _OWN)
 _KINDS: Final[dict[bytes, int]] = {
     **dict.fromkeys(headers.CREDENTIALS, _ELSEWHERE),
     **dict.fromkeys(headers.WHO_THE_CLIENT_IS, _ELSEWHERE),

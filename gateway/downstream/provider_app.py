@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.downstream.body import body_for_relay, read_body, stored_body
 from gateway.downstream.head import Told
@@ -31,6 +32,7 @@ from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
 
 TICKET = "ticket"
+_NO_FIELDS = CIMultiDictProxy(CIMultiDict[str]())
 MOST_PATHS = 1024
 
 
@@ -65,6 +67,7 @@ class Relay:
         self._limits = limits
         self._prefix = f"/provider/{provider.name}"
         self._key = _key_of(provider)
+        self._may_repeat = bool(provider.policy.retries or provider.policy.fallback)
         self._known: dict[str, str] = {}  # paths without a query, and what of them is below the prefix
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -76,7 +79,9 @@ class Relay:
             raise Forbidden(f"This key may not use the provider {provider.name}.")
         if head.passed_here:
             raise LoopDetected()
-        plan = self._retries.plan(exchange, provider, request.headers, client.may_use_provider, asks=head.asks_again)
+        # Text is made of the fields of a request only where it may be needed.
+        fields = request.headers if head.asks_again or self._may_repeat else _NO_FIELDS
+        plan = self._retries.plan(exchange, provider, fields, client.may_use_provider, asks=head.asks_again)
         below, query = self._below(request.raw_path)
         shape = mode.asked(query, head.modes) if query or head.modes else None
         asked = await self._asked(request, told, below, shape)

@@ -5,12 +5,14 @@ closed list, so that nothing the client sent can get into a log line or a respon
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from aiohttp.hdrs import CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import (
@@ -90,6 +92,18 @@ def objection_to(message: RawRequestMessage) -> Objection | None:
         met = all(value.lower() == "100-continue" for value in fields.getall(EXPECT))
         return None if met else _EXPECTATION
     return None
+
+
+def to_come(messages: Sequence[tuple[RawRequestMessage, StreamReader]], data: bytes) -> int:
+    """How many bytes of its body a request still sends that began with `data`, which the parser took for `messages`.
+
+    Below 0 if the next request may have begun already, or that cannot be told.
+    """
+    if len(messages) != 1 or messages[0][0].chunked:
+        return -1
+    end = data.find(b"\r\n\r\n") + 4
+    length = messages[0][0].headers.get(CONTENT_LENGTH, "0")
+    return int(length) - (len(data) - end) if end > 3 and len(length) <= _MAX_LENGTH_DIGITS else -1
 
 
 def objection_to_size(message: RawRequestMessage, max_bytes: int) -> Objection | None:

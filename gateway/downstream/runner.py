@@ -13,9 +13,11 @@ from aiohttp import web
 from aiohttp.web_server import Server
 
 from gateway.downstream import request_head
-from gateway.downstream.connection import GuardedConnection, GuardedRequest
+from gateway.downstream.connection import GuardedConnection
 from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.dispatch import Dispatch
+from gateway.downstream.guarded_request import GuardedRequest
+from gateway.downstream.known_request import KnownRequests
 from gateway.downstream.refusal import Malformed, RefusalBody, openai_shape, refusal
 from gateway.downstream.watch import Watch
 from gateway.errors import GatewayError, InternalFault
@@ -39,6 +41,7 @@ class GuardedServer(Server):
         super().__init__(handler, **kwargs)
         self.bounds = bounds
         self.on_malformed = on_malformed
+        self.known = KnownRequests(bounds)
         self._refusal_body = refusal_body
         self.last_call = False  # the next answer on each connection is its last, and says so
         self.paused: set[GuardedConnection] = set()  # those that do not read, and so cannot notice an end

@@ -85,7 +85,7 @@ class UpstreamProtocol(ResponseHandler):
         super().__init__(loop)
         self._shapes = Shapes[Known]() if shapes is None else shapes
         self._untouched = False  # nothing of the response has come, and there is no parser for it
-        self._first = b""  # what came first of it, until the head is known
+        self._opening = b""  # what came first of it, until the head is known
         self.used = False
         self.failure: GatewayError | None = None
         self.heard = False  # since the watch last looked
@@ -260,9 +260,9 @@ class UpstreamProtocol(ResponseHandler):
                 head.set_result((WholeResponse(known.code, known.reason, fields, known.layout, body), EMPTY_PAYLOAD))
                 return
         self._parse("")
-        self._first = data
+        self._opening = data
         self.data_received(data)
-        self._first = b""
+        self._opening = b""
 
     def _learn(self, message: RawResponseMessage) -> None:
         """Know the shape of a response that came whole in one piece, of the usual kind."""
@@ -273,7 +273,7 @@ class UpstreamProtocol(ResponseHandler):
         start = b"HTTP/1.1 %d %b" % (message.code, message.reason.encode("utf-8", "surrogateescape"))
         fields = message.raw_headers
         self._shapes.learn(
-            re.escape(start), fields, self._first, lambda: Known(message.code, message.reason, layout_of(fields))
+            re.escape(start), fields, self._opening, lambda: Known(message.code, message.reason, layout_of(fields))
         )
 
     def _receive(self, data: bytes) -> None:
@@ -287,7 +287,7 @@ class UpstreamProtocol(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""
-        if self._first:
+        if self._opening:
             self._learn(data[0])
         if self._head is not None and not self._head.done():
             self._head.set_result(data)

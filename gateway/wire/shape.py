@@ -74,6 +74,10 @@ class Shapes(Generic[T]):
         self._met: set[tuple[bytes, ...]] = set()
         self._left = MOST_EVER
 
+    @property
+    def can_learn(self) -> bool:
+        return self._left > 0
+
     def find(self, data: bytes) -> Found[T] | None:
         """The message that `data` is, if it is one of a known shape, whole."""
         known = self._known

@@ -56,15 +56,15 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
 def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin: ReadOrigin) -> Exchange:
     """A new record with all that the head tells."""
     head, message = told.head, request._message
-    fields, match = message.headers, request._match_info
+    match = request._match_info
     assert isinstance(match, Match)
-    origin = read_origin(request.remote or "", fields)
+    origin = read_origin(request.remote or "", head.host, message)
     hints = head.hints
     return Exchange(
         id=f"req_{random_hex(24)}",
         method=message.method,
         path=message.path.partition("?")[0],
-        trace=trace_for(fields, sampler) if told.continues_trace else open_trace(None, None, sampler),
+        trace=trace_for(message.headers, sampler) if told.continues_trace else open_trace(None, None, sampler),
         route=match.template,
         http_version=_version(message.version),
         scheme=origin.scheme,

@@ -74,7 +74,9 @@ HELD = [
 ]
 
 SET_BY_INIT = [
-    (web.BaseRequest, "_message _method _payload _protocol _state _task _version"),
+    (web.BaseRequest, "_cache _client_max_fields _client_max_size _headers _loop _message _method _payload"),
+    (web.BaseRequest, "_payload_writer _protocol _rel_url _state _task _transport_peername _transport_sockname"),
+    (web.BaseRequest, "_transport_sslcontext _version"),
     (web.StreamResponse, "_headers _reason _state _status"),
     (StreamWriter, "_headers_buf _headers_written"),
     (web_server.Server, "_kwargs _loop"),

@@ -59,10 +59,10 @@ HELD = [
     (Connection, "_protocol protocol transport"),
     (
         ResponseHandler,
-        "_buffer _buffer_paused _exception _loop _parser _reading_paused _should_close should_close transport",
+        "_buffer _buffer_paused _exception _loop _parser _reading_paused _should_close _tail should_close transport",
     ),
     (StreamReader, "_buffer _eof _exception _waiter total_bytes"),
-    (RawResponseMessage, "code headers raw_headers reason"),
+    (RawResponseMessage, "code headers raw_headers reason should_close upgrade version"),
     (ClientRequest, "connection_key loop method original_url request_info response response_class session"),
     (ClientResponse, "content headers raw_headers reason status"),
     (helpers, "_EXC_SENTINEL"),

@@ -1,0 +1,92 @@
+"""A request and its body as handlers get them, whether aiohttp's parser made it or they are of a known shape.
+
+This file leans on names that aiohttp does not promise; `test_connection.py` lists them.
+"""
+
+import asyncio
+import socket
+import struct
+from functools import cached_property
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDictProxy
+
+from gateway.downstream.known_request import KnownRequest
+
+Message = RawRequestMessage | KnownRequest
+
+
+class GuardedRequest(web.Request):
+    """A request whose connection goes on only if nothing of the request is left in it."""
+
+    def __init__(
+        self,
+        message: Message,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        payload_writer: StreamWriter,
+        task: "asyncio.Task[None]",
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
+    ) -> None:
+        if type(message) is RawRequestMessage or options:
+            super().__init__(cast(RawRequestMessage, message), payload, protocol, payload_writer, task, loop, **options)
+            return
+        # As the original does it, but for `_headers`: those of a known request are made when they are asked for.
+        self._message, self._payload, self._protocol = cast(RawRequestMessage, message), payload, protocol
+        self._payload_writer, self._task, self._loop = payload_writer, task, loop
+        self._method, self._version, self._rel_url = message.method, HttpVersion11, message.url
+        self._cache: dict[str, Any] = {}
+        self._state = {}
+        self._match_info = None
+        self._client_max_size, self._client_max_fields = 1 << 20, 1000
+        self._transport_sslcontext = protocol.ssl_context
+        self._transport_peername = protocol.peername
+        self._transport_sockname = protocol.sockname
+
+    @cached_property
+    def _headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
+        return self._message.headers
+
+    @property
+    def content_length(self) -> int | None:
+        """The Content-Length, None if there is none."""
+        message: Message = self._message
+        return message.length if type(message) is KnownRequest else super().content_length
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the response may promise another request on this connection."""
+        return self._payload.is_eof() and not self._message.should_close and not self._protocol._close
+
+
+def break_off(request: web.BaseRequest) -> None:
+    """End the connection in the middle of a response, so that it cannot be taken for a whole one.
+
+    What was written still goes out. An HTTP/1.0 client takes any clean end for the end of the body: it gets a reset.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    if request.version is not HttpVersion11:
+        reset = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    transport.close()
+
+
+class InvitedBody(StreamReader):
+    """The body of a client that waits for `100 Continue`. It gets that when somebody first waits for the body.
+
+    Not before, as aiohttp does: a refusal is to go out without it (RFC 9110, section 10.1.1).
+    """
+
+    __slots__ = ()
+
+    async def _wait(self, func_name: str) -> None:
+        self.__class__ = StreamReader  # type: ignore[assignment]
+        cast(Any, self._protocol).invite()  # only a GuardedConnection makes one
+        await self._wait(func_name)
