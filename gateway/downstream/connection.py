@@ -326,7 +326,7 @@ class GuardedConnection(RequestHandler):
     def _learn(self, response: web.StreamResponse) -> None:
         """Know the shape of a request that was served; one that was refused might come from anybody."""
         unlearned, self._unlearned = self._unlearned, None
-        if unlearned is not None and response.status < 400:
+        if unlearned is not None and getattr(response, "status", 500) < 400:  # a handler may return nothing at all
             self._known.learn(*unlearned)
 
     async def _response(
