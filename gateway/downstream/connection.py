@@ -24,7 +24,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
-from gateway.downstream.guarded_request import InvitedBody, Message, break_off
+from gateway.downstream.guarded_request import InvitedBody, Message, break_off, whole_body
 from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.request_head import Objection, objection_to
@@ -160,9 +160,7 @@ class GuardedConnection(RequestHandler):
         """Take in a request that is here to its end, and was judged with others of its shape."""
         payload = EMPTY_PAYLOAD
         if body:
-            payload = StreamReader(self, self._read_bufsize, loop=self._loop)
-            payload.feed_data(body)
-            payload.feed_eof()
+            payload = whole_body(self, body)
         self._inbound = payload
         self._enqueue(message, payload)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:

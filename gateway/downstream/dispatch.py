@@ -19,24 +19,25 @@ LONGEST: Final = 256
 
 
 class Match(UrlMappingMatchInfo):
-    """What a request matched; `template` is the route's path, bounded in number, "unmatched" where nothing is."""
+    """What requests matched; `template` is the route's path, bounded in number, "unmatched" where nothing is.
 
-    __slots__ = ("template",)
+    `hooks` are called before a response's head is written: all those of `on_response_prepare`.
+    """
 
-    def __init__(self, found: "_Found") -> None:
-        super().__init__(found.variables, found.route)
-        self._apps, self._current_app, self._frozen = found.apps, found.apps[-1], True
-        self.template = found.template
+    __slots__ = ("hooks", "template")
+
+    def __init__(self, variables: dict[str, str], route: AbstractRoute, apps: list[web.Application]) -> None:
+        super().__init__(variables, route)
+        self._apps, self._current_app, self._frozen = apps, apps[-1], True
+        self.template = "unmatched" if route.resource is None else route.resource.canonical
+        self.hooks = tuple([hook for app in apps for hook in app.on_response_prepare])
 
 
 class _Found(NamedTuple):
     """Where a path leads."""
 
     handler: Handler
-    variables: dict[str, str]
-    route: AbstractRoute
-    template: str
-    apps: list[web.Application]
+    match: Match
 
 
 class Dispatch:
@@ -51,7 +52,7 @@ class Dispatch:
         message = request._message
         path = message.path.partition("?")[0]
         found = self._known.get((message.method, path)) or await self._find(request, path)
-        request._match_info = Match(found)
+        request._match_info = found.match
         return await found.handler(request)
 
     async def _find(self, request: web.Request, path: str) -> _Found:
@@ -61,9 +62,7 @@ class Dispatch:
         for app in reversed(match.apps):
             for middleware in reversed(app.middlewares):
                 handler = partial(middleware, handler=handler)
-        resource = match.route.resource
-        template = "unmatched" if resource is None else resource.canonical
-        found = _Found(handler, dict(match), match.route, template, [*match.apps])
+        found = _Found(handler, Match(dict(match), match.route, [*match.apps]))
         if not isinstance(match.route, SystemRoute) and len(path) <= LONGEST:
             if len(self._known) >= MOST:
                 self._known.clear()

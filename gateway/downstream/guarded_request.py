@@ -15,6 +15,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDictProxy
 
+from gateway.downstream.dispatch import Match
 from gateway.downstream.known_request import KnownRequest
 
 Message = RawRequestMessage | KnownRequest
@@ -47,6 +48,14 @@ class GuardedRequest(web.Request):
         self._transport_sslcontext = protocol.ssl_context
         self._transport_peername = protocol.peername
         self._transport_sockname = protocol.sockname
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        match = self._match_info
+        if type(match) is not Match:
+            await super()._prepare_hook(response)
+            return
+        for hook in match.hooks:
+            await hook(self, response)
 
     @cached_property
     def _headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
@@ -90,3 +99,12 @@ class InvitedBody(StreamReader):
         self.__class__ = StreamReader  # type: ignore[assignment]
         cast(Any, self._protocol).invite()  # only a GuardedConnection makes one
         await self._wait(func_name)
+
+
+def whole_body(connection: RequestHandler, body: bytes) -> StreamReader:
+    """A body that is here to its end; nobody waits for it, and nothing is held back for it."""
+    reader = StreamReader(connection, connection._read_bufsize, loop=connection._loop)
+    reader._buffer.append(body)
+    reader._size = reader.total_bytes = len(body)
+    reader._eof = True
+    return reader

@@ -7,7 +7,6 @@ Rule: what proves who a client is, and what tells where it is, is no part of wha
 """
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from aiohttp import hdrs, web
@@ -42,10 +41,10 @@ class Head(Struct, frozen=True, eq=False):
 
 
 class Told(NamedTuple):
-    """The head of one request: what may prove who its client is, and the values that `head.form` has no room for."""
+    """The head of one request: what may be a gateway key, in order, and the values that `head.form` has no room for."""
 
     head: Head
-    proofs: list[Field]
+    keys: list[bytes]
     values: tuple[bytes, ...]
     continues_trace: bool
 
@@ -82,7 +81,7 @@ class Heads:
                 traced = True
         fields = tuple(steady)
         head = self._known.get(fields) or self._learn(fields, request)
-        return Told(head, proofs, values, traced)
+        return Told(head, headers.client_keys(proofs), values, traced)
 
     def _told(self, message: KnownRequest, request: web.BaseRequest) -> Told:
         """The same, of a request with the same names as others."""
@@ -99,16 +98,26 @@ class Heads:
             if len(where.known) >= MOST_OF_A_SHAPE:
                 where.known.clear()
             where.known[steady] = head
-        names = message.shape.names
-        proofs = [(names[at], values[at]) for at in where.proofs]
-        return Told(head, proofs, tuple([values[at] for at in where.own]), where.traced)
+        keys: list[bytes] = []
+        for at, is_bearer in where.proofs:
+            key = headers.bearer_token(values[at]) if is_bearer else values[at]
+            if key and key not in keys:
+                keys.append(key)
+        return Told(head, keys, where.own(values), where.traced)
 
     def _where(self, names: Sequence[bytes]) -> "_Where":
         kinds = [self._kind(name) for name in names]
         at: dict[int, list[int]] = {kind: [] for kind in range(5)}
         for index, kind in enumerate(kinds):
             at[kind].append(index)
-        return _Where(kinds, _taking(at[_STEADY]), at[_PROOF], at[_OWN], bool(at[_TRACE]), {})
+        return _Where(
+            kinds=kinds,
+            steady=headers.taking(at[_STEADY]),
+            proofs=headers.key_order([names[index] for index in at[_PROOF]], at[_PROOF]),
+            own=headers.taking(at[_OWN]),
+            traced=bool(at[_TRACE]),
+            known={},
+        )
 
     def _kind(self, name: bytes) -> int:
         kind = _KINDS.get(name.lower(), _STEADY)
@@ -139,17 +148,13 @@ class Heads:
         return head
 
 
-def _taking(at: Sequence[int]) -> "Callable[[Sequence[bytes]], tuple[bytes, ...]]":
-    return itemgetter(*at) if len(at) > 1 else lambda values: tuple([values[index] for index in at])
-
-
 class _Where(NamedTuple):
     """Where in a head of known names there is what, and the heads that were met by the values that are kept."""
 
     kinds: Sequence[int]
     steady: Callable[[Sequence[bytes]], tuple[bytes, ...]]
-    proofs: Sequence[int]
-    own: Sequence[int]
+    proofs: Sequence[tuple[int, bool]]  # and whether it is a bearer token, in the order in which they are tried
+    own: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     traced: bool
     known: dict[tuple[bytes, ...], Head]
 

@@ -117,7 +117,7 @@ class Relay:
             )
             if stored:
                 return UpstreamRequest(method, below, _of_a_ticket(request.raw_headers), body, length)
-            return UpstreamRequest(method, below, request.raw_headers, body, length, told.head.form, told.values)
+            return UpstreamRequest(method, below, (), body, length, told.head.form, told.values)
         request[EXCHANGE].stream_mode = shape
         if method != "POST":
             raise InvalidRequest("A stream mode goes with a POST request.", param=mode.PARAMETER)
@@ -158,7 +158,7 @@ class Relay:
         response = answered.response
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
         status, reason, layout = response.status, response.reason, response.layout
-        lines = headers.client_lines(response.fields, layout, key=key) if kind is None else None
+        lines = headers.client_lines(response.values, layout, key=key) if kind is None else None
         length = response.field(b"content-length")
         if lines is not None and (length.isdigit() or not length):
             reply = RelayedResponse.of_lines(

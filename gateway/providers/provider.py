@@ -18,7 +18,7 @@ class UpstreamRequest(Struct, frozen=True, eq=False):
     """A request as it goes to a provider: `target` is path and query below the base URL, verbatim.
 
     Bytes that are no UTF-8 stand in `target` as surrogate escapes. A streamed body has `length` bytes, None if unknown.
-    `form` is that of many requests, whose `fields` are this one's once its holes are filled with `values`.
+    Where there is a `form`, that of many requests, this one's fields are that's, its holes filled with `values`.
     """
 
     method: str
@@ -28,6 +28,11 @@ class UpstreamRequest(Struct, frozen=True, eq=False):
     length: int | None = None
     form: Form | None = None
     values: tuple[bytes, ...] = ()
+
+    @property
+    def own_fields(self) -> Sequence[tuple[bytes, bytes]]:
+        """The fields, wherever they stand."""
+        return self.fields if self.form is None else self.form.filled(self.values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class Sampler:
 
     def takes(self, trace_id: str) -> bool:
         """Whether a trace that begins here is recorded."""
-        return self.ratio >= 1 or int(trace_id[16:], 16) < round(self.ratio * _IDS_RANGE)
+        ratio = self.ratio
+        return ratio >= 1 or (ratio > 0 and int(trace_id[16:], 16) < round(ratio * _IDS_RANGE))
 
 
 class _Digits:
@@ -77,7 +78,7 @@ def open_trace(traceparent: str | None, tracestate: str | None, sampler: Sampler
     """The client's trace continued in a span of ours, or a new one. Several `tracestate` fields: joined by commas."""
     parent = _parsed(traceparent) if traceparent else None
     if parent is None:
-        return _new_trace(sampler)
+        return new_trace(sampler)
     trace_id, parent_id, flags = parent
     return TraceIds(
         trace_id=trace_id,
@@ -113,7 +114,8 @@ def trace_lines(trace: TraceIds, call_span_id: str) -> bytes:
     return lines.encode("ascii")
 
 
-def _new_trace(sampler: Sampler) -> TraceIds:
+def new_trace(sampler: Sampler) -> TraceIds:
+    """A trace that begins here."""
     digits = random_hex(48)
     trace_id, span_id = digits[:32], digits[32:]
     sampled = sampler.takes(trace_id)

@@ -38,8 +38,9 @@ class UpstreamAnswer(Protocol):
     """A response whose head is in, as far as it matters here."""
 
     status: int
-    fields: tuple[tuple[bytes, bytes], ...]
 
+    @property
+    def fields(self) -> Sequence[tuple[bytes, bytes]]: ...
     @property
     def is_event_stream(self) -> bool: ...
     def field(self, name: bytes) -> bytes: ...

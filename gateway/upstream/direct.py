@@ -10,7 +10,7 @@ name when it moves.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from time import monotonic_ns
 from types import TracebackType
@@ -106,16 +106,17 @@ class DirectExchange:
         "_body",
         "_call",
         "_connection",
+        "_names",
         "_payload",
         "_protocol",
         "_request",
         "_transport",
         "_upload",
         "_was_whole",
-        "fields",
         "layout",
         "reason",
         "status",
+        "values",
     )
 
     def __init__(self, transport: DirectTransport, request: Outgoing, call: UpstreamCall) -> None:
@@ -127,7 +128,8 @@ class DirectExchange:
         self._body: bytes | None = None  # if it came with the head, all in one
         self.status = 0
         self.reason = ""
-        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self._names: Sequence[bytes] = ()
+        self.values: Sequence[bytes] = ()
         self.layout = NO_FIELDS
 
     async def __aenter__(self) -> Incoming:
@@ -143,11 +145,11 @@ class DirectExchange:
         try:
             self._write()
             message, self._payload = await (protocol.read_head() if self._upload is None else self._next_head())
-            if isinstance(message, WholeResponse):
-                self._body, self.layout = message.body, message.layout
+            if type(message) is WholeResponse:
+                known, self._names, self.values, self._body = message.known, message.names, message.values, message.body
+                self.status, self.reason, self.layout = known.code, known.reason, known.layout
             else:
-                message = await self._judged(message)
-            self.status, self.reason, self.fields = message.code, message.reason, message.raw_headers
+                await self._judge(message)
         except BaseException as error:
             await self._leave(clean=False)
             if isinstance(error, GatewayError) or not isinstance(error, Exception):
@@ -166,6 +168,10 @@ class DirectExchange:
             self._rest()
         else:
             await self._leave(clean=clean)
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        return tuple(zip(self._names, self.values, strict=True))
 
     @property
     def ready(self) -> bool:
@@ -253,14 +259,16 @@ class DirectExchange:
             raise UpstreamError("The request body ended early.")
         protocol.await_head()
 
-    async def _judged(self, message: RawResponseMessage | WholeResponse) -> RawResponseMessage:
-        """`message`, or the head that follows if this one is interim, after a close look."""
+    async def _judge(self, message: RawResponseMessage | WholeResponse) -> None:
+        """Look closely at a head, and take it over; the one that follows if it is interim."""
         for _ in range(INTERIM_RESPONSES):
             assert isinstance(message, RawResponseMessage)  # a whole one comes first, or not at all
             if message.code >= 200:
                 heads.refuse_ambiguous(self._call.provider, message)
-                self.layout = layout_of(message.raw_headers)
-                return message
+                fields = message.raw_headers
+                self.status, self.reason, self.layout = message.code, message.reason, layout_of(fields)
+                self._names, self.values = [name for name, _ in fields], [value for _, value in fields]
+                return
             if message.code < 100:  # the parser is content with any digits
                 raise UpstreamError(f"{self._call.provider} sent a malformed response.")
             if message.code == 101:

@@ -47,13 +47,13 @@ class Line:
     def _lines(self, request: UpstreamRequest) -> bytes:
         form = request.form
         if form is None:
-            return self._made_of(request.fields)
+            return self._made_of(request.own_fields)
         lines = self.known.get(form)
         if lines is None:
             lines = self._made_of(form.fields)
             holes = lines.count(headers.HOLE)
             if holes != len(request.values):  # the client's own `Connection` field names one of them
-                return self._made_of(request.fields)
+                return self._made_of(request.own_fields)
             if holes:
                 lines = headers.template_of(lines)
             if len(self.known) >= MOST_FORMS:

@@ -14,6 +14,7 @@ This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.p
 import asyncio
 import re
 import select
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -66,12 +67,11 @@ class Known(Struct, frozen=True, gc=False):
 
 
 class WholeResponse(Struct, frozen=True):
-    """A final response that is here to its end. The first names are those of aiohttp's `RawResponseMessage`."""
+    """A final response that is here to its end: one of the shape with these `names`."""
 
-    code: int
-    reason: str
-    raw_headers: tuple[tuple[bytes, bytes], ...]
-    layout: Layout
+    known: Known
+    names: tuple[bytes, ...]
+    values: Sequence[bytes]
     body: bytes
 
 
@@ -255,9 +255,7 @@ class UpstreamProtocol(ResponseHandler):
             found = self._shapes.find(data)
             if found is not None:
                 shape, values, body = found
-                known = shape.kept
-                fields = tuple(zip(shape.names, values, strict=True))
-                head.set_result((WholeResponse(known.code, known.reason, fields, known.layout, body), EMPTY_PAYLOAD))
+                head.set_result((WholeResponse(shape.kept, shape.names, values, body), EMPTY_PAYLOAD))
                 return
         self._parse("")
         self._opening = data

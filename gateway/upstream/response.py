@@ -15,7 +15,7 @@ from gateway.providers.reading.ends import is_array
 from gateway.telemetry.exchange import Outcome, UpstreamCall
 from gateway.upstream.content_coding import MOST_BYTES, readable
 from gateway.upstream.tap import HEAD, TAIL, Tap
-from gateway.upstream.transport import Incoming, Sink
+from gateway.upstream.transport import Fields, Incoming, Sink
 from gateway.wire import sse
 
 _EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
@@ -37,7 +37,7 @@ NO_CAPTURE = Capture()
 class UpstreamResponse:
     """A response whose head is in; `chunks` is the body as it arrives."""
 
-    __slots__ = ("_body", "_call", "_incoming", "_provider", "_tap", "complete", "fields", "layout", "reason", "status")
+    __slots__ = ("_body", "_call", "_incoming", "_provider", "_tap", "complete", "layout", "reason", "status", "values")
 
     def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, capture: Capture) -> None:
         call.status = incoming.status
@@ -51,13 +51,17 @@ class UpstreamResponse:
         self._body = b""  # where it was whole at once
         self.status = incoming.status
         self.reason = incoming.reason
-        self.fields = incoming.fields
+        self.values = incoming.values
         self.layout = incoming.layout
 
     def field(self, name: bytes) -> bytes:
         """The first value of a field, in lower case; b"" if there is none."""
         at = self.layout.at.get(name)
-        return b"" if at is None else self.fields[at][1].lower()
+        return b"" if at is None else self.values[at].lower()
+
+    @property
+    def fields(self) -> Fields:
+        return self._incoming.fields
 
     @property
     def kept(self) -> int:

@@ -209,7 +209,8 @@ def failure_of_error(error: GatewayError, request: UpstreamRequest, call: Upstre
         return None
     if call.connected is None:
         return Failure()
-    may_come_twice = request.method in IDEMPOTENT or any(name.lower() == IDEMPOTENCY_KEY for name, _ in request.fields)
+    named = [name.lower() for name, _ in request.own_fields]
+    may_come_twice = request.method in IDEMPOTENT or IDEMPOTENCY_KEY in named
     return Failure() if may_come_twice and isinstance(error, UpstreamError) else None
 
 

@@ -7,7 +7,7 @@ time, and sending a request again (its errors become ours before it sees them).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import monotonic_ns
 from types import TracebackType
@@ -93,6 +93,7 @@ class SessionExchange:
         self.status = 0
         self.reason = ""
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.values: Sequence[bytes] = ()
         self.layout = NO_FIELDS
 
     async def __aenter__(self) -> Incoming:
@@ -217,6 +218,7 @@ class SessionExchange:
         self._content = response.content
         self.status, self.reason, self.fields = response.status, response.reason or "", response.raw_headers
         self.layout = layout_of(response.raw_headers)
+        self.values = [value for _, value in response.raw_headers]
         self._call.head = monotonic_ns()
 
     @property

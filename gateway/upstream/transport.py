@@ -60,8 +60,13 @@ class Incoming(Protocol):
 
     status: int
     reason: str
-    fields: tuple[tuple[bytes, bytes], ...]
-    layout: Layout
+    values: Sequence[bytes]  # of the fields, in order
+    layout: Layout  # what their names tell
+
+    @property
+    def fields(self) -> Fields:
+        """The fields as received."""
+        ...
 
     @property
     def ready(self) -> bool:

@@ -8,7 +8,7 @@ Fields are raw: `(name, value)` as received. Names of ours are given in any case
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import itemgetter
@@ -122,11 +122,11 @@ class Layout(NamedTuple):
     """What the names in a response's head tell, whatever the values: the same for all heads that have them in the same
     order, and so worked out once for most. `at` is where a name, in lower case, stands first.
 
-    `template` makes lines of the values that pass, `kept` in number; None if a name cannot stand in a line.
+    `template` makes lines of those values that are `passing`, `kept` in number; None if a name cannot stand in a line.
     """
 
     at: Mapping[bytes, int]
-    passing: tuple[bytes, ...]
+    passing: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     connections: int
     lengths: int
     template: bytes | None
@@ -145,7 +145,7 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
     kept = [*compress(names, passing)]
     layout = Layout(
         at={name: index for index, name in reversed([*enumerate(lower)])},
-        passing=passing,
+        passing=taking([index for index, passes in enumerate(passing) if passes]),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),
         template=b"".join([name.replace(b"%", b"%%") + b": %b\r\n" for name in kept]) if all_tokens(kept) else None,
@@ -155,6 +155,11 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
         _LAYOUTS.clear()
     _LAYOUTS[names] = layout
     return layout
+
+
+def taking(indexes: Sequence[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
+    """What takes the values at some places out of all values."""
+    return itemgetter(*indexes) if len(indexes) > 1 else lambda values: tuple([values[index] for index in indexes])
 
 
 def all_tokens(names: Iterable[bytes]) -> bool:
@@ -191,9 +196,17 @@ HOLE: Final = b"\0"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """The fields of many requests, with `HOLE` for the values that are not the same in all of them."""
+    """The fields of many requests, with `HOLE` for the values that are not the same in all of them.
+
+    What no provider is sent may be left out.
+    """
 
     fields: Fields
+
+    def filled(self, values: Sequence[bytes]) -> list[Field]:
+        """The fields of one request, with its `values` in the holes."""
+        left = iter(values)
+        return [(name, next(left) if value is HOLE else value) for name, value in self.fields]
 
 
 def template_of(lines: bytes) -> bytes:
@@ -216,7 +229,7 @@ def passed_here_before(fields: Iterable[Field], pseudonym: bytes) -> bool:
 def client_keys(fields: Iterable[Field]) -> list[bytes]:
     """The values that may be a gateway key, in the order in which they are to be tried, none twice."""
     found = [
-        (rank, _bearer_token(value) if rank == _BEARER else value.strip())
+        (rank, bearer_token(value) if rank == _BEARER else value.strip())
         for name, value in fields
         if len(name) in _KEY_FIELD_LENGTHS and (rank := KEY_FIELDS.get(name.lower())) is not None
     ]
@@ -232,7 +245,16 @@ _BEARER: Final = KEY_FIELDS[b"authorization"]
 _by_rank: Final = itemgetter(0)
 
 
-def _bearer_token(value: bytes) -> bytes:
+def key_order(names: Sequence[bytes], at: Sequence[int]) -> list[tuple[int, bool]]:
+    """Of fields with these names, each a key's, the places `at` which they stand as `client_keys` tries them, and
+    whether a bearer token stands there.
+    """
+    ranked = sorted((KEY_FIELDS[name.lower()], index) for name, index in zip(names, at, strict=True))
+    return [(index, rank == _BEARER) for rank, index in ranked]
+
+
+def bearer_token(value: bytes) -> bytes:
+    """The token in an Authorization field, nothing if there is none."""
     scheme, _, token = value.strip().partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
 
@@ -322,29 +344,29 @@ def _named_by_connection(fields: Fields, verdicts: Sequence[bytes | None]) -> se
     return named
 
 
-def client_lines(fields: Fields, layout: Layout, *, key: bytes = b"") -> bytes | None:
+def client_lines(values: Sequence[bytes], layout: Layout, *, key: bytes = b"") -> bytes | None:
     """What `to_client` makes of the fields of a body that is relayed as it came, as lines of a head.
 
     None if there is anything unusual about them: then `to_client` is to look closer.
     """
-    if layout.template is None or layout.lengths > 1 or not _is_usual(fields, layout):
+    if layout.template is None or layout.lengths > 1 or not _is_usual(values, layout):
         return None
-    lines = layout.template % tuple(compress([value for _, value in fields], layout.passing))
+    lines = layout.template % layout.passing(values)
     count = layout.kept
     if lines.count(b"\r") != count or lines.count(b"\n") != count or b"\0" in lines:
         return None
     if len(key) >= _LEAST_SECRET and key in lines:
         return None
     kind = layout.at.get(b"content-type")
-    if not layout.lengths or (kind is not None and fields[kind][1].lower().startswith(_STREAM_TYPES)):
+    if not layout.lengths or (kind is not None and values[kind].lower().startswith(_STREAM_TYPES)):
         lines += b"%b: %b\r\n" % _UNBUFFERED
     return lines
 
 
-def _is_usual(fields: Fields, layout: Layout) -> bool:
+def _is_usual(values: Sequence[bytes], layout: Layout) -> bool:
     """Whether no field of the response is held back because a `Connection` field names it."""
     if layout.connections == 1:
-        return fields[layout.at[b"connection"]][1] in _USUAL_CONNECTION
+        return values[layout.at[b"connection"]] in _USUAL_CONNECTION
     return not layout.connections
 
 

@@ -16,7 +16,7 @@ from gateway.downstream.state import EXCHANGE, TOLD
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logs import speak_for
 from gateway.telemetry.recorder import Recorder
-from gateway.telemetry.trace_context import Sampler, open_trace, random_hex, trace_for
+from gateway.telemetry.trace_context import Sampler, new_trace, random_hex, trace_for
 
 REQUEST_ID_NAME = b"x-gateway-request-id"
 REQUEST_ID_FIELD = istr(REQUEST_ID_NAME.decode("ascii"))
@@ -58,15 +58,16 @@ def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin:
     head, message = told.head, request._message
     match = request._match_info
     assert isinstance(match, Match)
-    origin = read_origin(request.remote or "", head.host, message)
+    peer = request._transport_peername
+    origin = read_origin(peer[0] if type(peer) is tuple else request.remote or "", head.host, message)
     hints = head.hints
     return Exchange(
         id=f"req_{random_hex(24)}",
         method=message.method,
         path=message.path.partition("?")[0],
-        trace=trace_for(message.headers, sampler) if told.continues_trace else open_trace(None, None, sampler),
+        trace=trace_for(message.headers, sampler) if told.continues_trace else new_trace(sampler),
         route=match.template,
-        http_version=_version(message.version),
+        http_version="1.1" if message.version is HttpVersion11 else _version(message.version),
         scheme=origin.scheme,
         host=origin.host,
         peer=origin.address,
@@ -80,7 +81,7 @@ def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin:
 
 
 def _version(version: HttpVersion) -> str:
-    return "1.1" if version is HttpVersion11 else f"{version.major}.{version.minor}"
+    return f"{version.major}.{version.minor}"
 
 
 async def name_exchange(request: web.Request, response: web.StreamResponse) -> None:

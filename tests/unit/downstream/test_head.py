@@ -43,10 +43,10 @@ def test_what_is_one_requests_own_is_no_part_of_what_is_kept(own: tuple[str, str
     assert own[1].encode() not in repr(first.head.form.fields).encode()
 
 
-def test_proofs_are_told_in_order_and_kept_nowhere() -> None:
+def test_keys_are_told_in_the_order_in_which_they_count_and_kept_nowhere() -> None:
     heads = Heads()
     told = read(heads, ("Authorization", "Bearer a"), JSON, ("x-api-key", "b"))
-    assert told.proofs == [(b"Authorization", b"Bearer a"), (b"x-api-key", b"b")]
+    assert told.keys == [b"b", b"a"]
     assert "Bearer a" not in repr(heads.__dict__)
 
 
