@@ -16,6 +16,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -88,6 +89,7 @@ class SpanExport:
             names.SDK_VERSION: __version__,
         }
         self._something = asyncio.Event()
+        self._enough = asyncio.Event()  # for a whole batch, or to stop for
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -103,6 +105,8 @@ class SpanExport:
         self._box.append(parcel)
         self._bytes += len(parcel.data)
         self._something.set()
+        if self._bytes >= BATCH_BYTES:
+            self._enough.set()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._send_forever(), name="span-export")
@@ -113,6 +117,7 @@ class SpanExport:
     ) -> None:
         self._stopping.set()
         self._something.set()
+        self._enough.set()
         if self._task is not None:
             _, late = await asyncio.wait({self._task}, timeout=STOP_SECONDS)
             for task in late:
@@ -125,10 +130,20 @@ class SpanExport:
         async with self._session() as session:
             while not self._stopping.is_set() or self._box:
                 await self._something.wait()
-                self._something.clear()
-                await self._pause(LINGER_SECONDS)
-                while self._box:
+                await self._gather()
+                if self._box:
                     await self._deliver(session, self._take())
+                if not self._box:
+                    self._something.clear()
+
+    async def _gather(self) -> None:
+        """Wait until there is a whole batch, or the first spans have waited long enough."""
+        if self._bytes >= BATCH_BYTES or self._stopping.is_set():
+            return
+        self._enough.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._enough.wait()
 
     def _take(self) -> list[Parcel]:
         batch = [self._box.popleft()]

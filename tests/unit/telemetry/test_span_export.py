@@ -63,6 +63,33 @@ async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
+class TestGathering:
+    async def test_spans_that_come_without_end_still_share_requests(
+        self, collector: ScriptedUpstream, sending: Sending, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(span_export, "LINGER_SECONDS", 0.2)
+        sending.offer()
+        for _ in range(200):
+            await asyncio.sleep(0.002)
+            sending.offer()
+        await until(lambda: sending.counts == SpanCounts(sent=402))
+        assert len(collector.requests) < 10
+
+    async def test_a_whole_batch_waits_for_nothing(
+        self, collector: ScriptedUpstream, sending: Sending, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(span_export, "LINGER_SECONDS", 60.0)
+        monkeypatch.setattr(span_export, "BATCH_BYTES", 10 * len(PARCEL.data))
+        for _ in range(9):
+            sending.offer()
+        await asyncio.sleep(0.1)
+        assert not collector.requests
+        for _ in range(12):
+            sending.offer()
+        await until(lambda: sending.counts == SpanCounts(sent=40))
+        assert len(collector.requests) == 2
+
+
 class TestTryingAgain:
     @pytest.mark.parametrize("status", ["429 Too Many", "502 Bad Gateway", "503 Unavailable", "504 Timeout"])
     async def test_a_passing_failure_is_tried_again_and_counted_once(
