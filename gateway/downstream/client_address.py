@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
 from multidict import MultiMapping
 
 from gateway.settings.proxies import AUTO, FORWARDED, ProxySettings
@@ -22,7 +23,7 @@ LONGEST_ID = 128
 SCHEMES = ("http", "https")
 
 
-class Origin(NamedTuple):
+class Origin(Struct, frozen=True, gc=False):
     """Where a request comes from, and what it asked for there. `request_id` is what a trusted proxy calls it."""
 
     address: str

@@ -40,7 +40,7 @@ class Head(Struct, frozen=True, eq=False):
     asks_again: bool  # for retries or a deadline
 
 
-class Told(NamedTuple):
+class Told(Struct, frozen=True, eq=False):
     """The head of one request: what may be a gateway key, in order, and the values that `head.form` has no room for."""
 
     head: Head

@@ -21,6 +21,7 @@ from gateway.providers.provider import Provider
 from gateway.schema.operation import Operation, Parameter, Response
 from gateway.settings import Limits
 from gateway.telemetry.exchange import Content, Exchange
+from gateway.telemetry.logs import speak_for
 from gateway.telemetry.trace_context import new_span_id
 from gateway.upstream.chat import Chat, Model, OpenSession, Tell, Upstream
 from gateway.wire.mode import PARAMETER, StreamMode, asked
@@ -92,6 +93,7 @@ class ServedWorkflow:
             raise MethodNotAllowed("Without a ticket, this path is asked by POST.", headers={"Allow": "POST"})
         mode = exchange.stream_mode = self._mode(request)
         body, said = await read_checked(request, self.decoder, self.shared.limits.max_body_bytes)
+        speak_for(exchange)
         exchange.workflow_span_id = new_span_id(exchange.trace)
         if self.shared.capture:
             exchange.content = Content(input_value=body.decode("utf-8", "replace"))

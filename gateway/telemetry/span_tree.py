@@ -10,6 +10,7 @@ Rule 2: an error shows as the gateway's own code and title; nothing an upstream 
 Rule 3: token counts stand on the spans of calls alone, for Phoenix adds them up.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from http import HTTPStatus
@@ -91,13 +92,13 @@ class SpanTree:
         facts = call.facts
         parent = call.parent_span_id or exchange.workflow_span_id or exchange.trace.span_id
         described = self._described(call)
-        own = (("step", call.step), ("upstream_request_id", call.request_id))
+        own = (("step", call.step),)
         return b"".join(
             (
                 _opening(exchange, call.span_id, parent, _call_name(call), CLIENT, call.started, call.ended),
                 description(described),
                 _owner_attributes(exchange.client, exchange.session),
-                _metadata(exchange, call.provider, call.outcome, call.error, own),
+                _metadata(exchange, call.provider, call.outcome, call.error, own, call.request_id),
                 _model_attributes(exchange, call),
                 b"" if call.template is None else attributes(self._content.of_template(call.template)),
                 attributes(self._content.of_call(facts)),
@@ -164,13 +165,43 @@ def _metadata(
     outcome: Outcome,
     error: str | None,
     own: tuple[tuple[str, object], ...] = (),
+    theirs: str | None = None,
 ) -> bytes:
-    """The facts that have no attribute of their own, as one JSON object."""
-    facts: dict[str, object] = {"request_id": exchange.id, "outcome": outcome}
-    for name, fact in (("project", exchange.project), ("provider", provider), ("error", error), *own):
+    """The facts that have no attribute of their own, as one JSON object. `theirs` is the upstream's own id."""
+    known = theirs is not None and _is_plain(theirs) is not None
+    if theirs and not known:
+        own = (*own, ("upstream_request_id", theirs))
+    length = len(theirs) if theirs is not None and known else 0
+    before, between, after = _metadata_frame(len(exchange.id), length, exchange.project, provider, outcome, error, own)
+    return b"".join((before, exchange.id.encode(), between, theirs.encode() if theirs and known else b"", after))
+
+
+_is_plain = re.compile(r"[A-Za-z0-9._:/=+-]{1,200}").fullmatch
+_BEFORE_ID, _AFTER_THEIRS = len('{"request_id":"'), len('"}')
+
+
+@lru_cache(KEPT)
+def _metadata_frame(
+    id_length: int,
+    their_length: int,
+    project: str | None,
+    provider: str | None,
+    outcome: Outcome,
+    error: str | None,
+    own: tuple[tuple[str, object], ...],
+) -> tuple[bytes, bytes, bytes]:
+    """What stands before, between and behind the two ids, ours and the upstream's, each as long as is told."""
+    facts: dict[str, object] = {"request_id": "0" * id_length, "outcome": outcome}
+    for name, fact in (("project", project), ("provider", provider), ("error", error), *own):
         if fact:
             facts[name] = fact
-    return text(names.METADATA, json_text(facts))
+    if their_length:
+        facts["upstream_request_id"] = "0" * their_length
+    said = json_text(facts)
+    written = text(names.METADATA, said)
+    ours = len(written) - len(said.encode()) + _BEFORE_ID
+    theirs = len(written) - _AFTER_THEIRS - their_length
+    return written[:ours], written[ours + id_length : theirs], written[theirs + their_length :]
 
 
 def _model_attributes(exchange: Exchange, call: UpstreamCall) -> bytes:

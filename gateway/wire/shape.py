@@ -14,7 +14,7 @@ knows that a message begins with the piece. All else is left to the parser, whic
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 from gateway.wire.headers import Fields, all_tokens
 
@@ -58,12 +58,8 @@ class Shape(Generic[T]):
         return values, data[end:]
 
 
-class Found(NamedTuple, Generic[T]):
-    """A whole message: its shape, the start line's groups with the values after them, and its body."""
-
-    shape: Shape[T]
-    values: Sequence[bytes]
-    body: bytes
+Found = tuple[Shape[T], Sequence[bytes], bytes]
+"""A whole message: its shape, the start line's groups with the values after them, and its body."""
 
 
 class Shapes(Generic[T]):
@@ -86,7 +82,7 @@ class Shapes(Generic[T]):
             if read is not None:
                 if index:
                     known.insert(0, known.pop(index))
-                return Found(shape, *read)
+                return (shape, *read)
         return None
 
     def learn(self, start: bytes, fields: Fields, data: bytes, keep: Callable[[], T]) -> None:

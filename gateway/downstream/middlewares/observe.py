@@ -14,7 +14,7 @@ from gateway.downstream.head import Heads, Told
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, TOLD
 from gateway.telemetry.exchange import Exchange
-from gateway.telemetry.logs import speak_for
+from gateway.telemetry.logs import serve, served
 from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.trace_context import Sampler, new_trace, random_hex, trace_for
 
@@ -29,8 +29,9 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
         told = request[TOLD] = heads.read(request)
         exchange = request[EXCHANGE] = exchange_of(request, told, sampler, read_origin)
-        recorder.opened(exchange, request._task)
-        speak_for(exchange)
+        task = request._task
+        recorder.opened(exchange, task)
+        serve(task, exchange)
         try:
             response = await handler(request)
             if not response.prepared and isinstance(response, web.Response):
@@ -48,6 +49,7 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
             raise
         finally:
             exchange.ended = monotonic_ns()
+            served(task)
             recorder.closed(exchange)
 
     return observed
