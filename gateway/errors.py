@@ -14,6 +14,8 @@ from typing import ClassVar
 class Fault(StrEnum):
     """Whose doing a failure was."""
 
+    __hash__ = str.__hash__  # Enum's is a function in Python, and views look up by these
+
     CALLER = "caller"
     POLICY = "policy"
     UPSTREAM = "upstream"

@@ -62,6 +62,11 @@ class ContentRules:
             )
         )
 
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is shown of what was said."""
+        return self._capture is Capture.OFF
+
     def of_call(self, facts: Facts) -> Attributes:
         """What a call's bodies said."""
         content = facts.content

@@ -27,6 +27,8 @@ from gateway.errors import (
 class Outcome(StrEnum):
     """How an exchange, or one call of it, really ended. Exactly one of these, the same word in every view."""
 
+    __hash__ = str.__hash__  # Enum's is a function in Python, and views look up by these
+
     COMPLETE = "complete"
     REFUSED = "refused"
     CLIENT_GONE = "client_gone"
@@ -41,6 +43,8 @@ class Outcome(StrEnum):
 
 class Road(StrEnum):
     """How a call travels to its upstream (`upstream/roads.py`)."""
+
+    __hash__ = str.__hash__
 
     DIRECT = "direct"
     SESSION = "session"

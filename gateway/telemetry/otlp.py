@@ -52,6 +52,7 @@ def opening(trace_id: str, span_id: str, parent_id: str | None, *, name: str, ki
     return ids + _name_and_kind(name, kind) + _TIMES(b"9", start, b"A", end)
 
 
+@lru_cache(64)
 def context(flags: int, tracestate: str | None) -> bytes:
     """The W3C half of a span: `flags` with OpenTelemetry's two bits for whether the parent is a remote one."""
     written = b"\x85\x01" + flags.to_bytes(4, "little")

@@ -37,13 +37,15 @@ class SpanTree:
 
     def encoded(self, exchange: Exchange) -> bytes:
         """All spans of `exchange`, in OTLP, to be joined with those of others."""
-        spans = [self._server(exchange)]
+        owner = _owner_attributes(exchange.client, exchange.session)
+        said = b"" if self._content.is_off else attributes(self._content.of_exchange(exchange))
+        spans = [self._server(exchange, owner, said)]
         if exchange.workflow_span_id is not None:
-            spans.append(self._workflow(exchange, exchange.workflow_span_id))
-        spans.extend([self._call(exchange, call) for call in exchange.calls])
+            spans.append(self._workflow(exchange, exchange.workflow_span_id, owner, said))
+        spans.extend([self._call(exchange, call, owner) for call in exchange.calls])
         return otlp.scope_spans(spans)
 
-    def _server(self, exchange: Exchange) -> bytes:
+    def _server(self, exchange: Exchange, owner: bytes, said: bytes) -> bytes:
         trace = exchange.trace
         error = _error_of(exchange)
         facts = (
@@ -66,14 +68,14 @@ class SpanTree:
                     error,
                 ),
                 _client_attributes(exchange.peer, exchange.user_agent[:LONGEST]),
-                _owner_attributes(exchange.client, exchange.session),
+                owner,
                 _metadata(exchange, exchange.provider, exchange.outcome, exchange.error, facts),
-                attributes(self._content.of_exchange(exchange)),
-                _failure(error, _ended(exchange, exchange.ended)),
+                said,
+                _failure(error, _ended(exchange, exchange.ended)) if error else b"",
             )
         )
 
-    def _workflow(self, exchange: Exchange, span_id: str) -> bytes:
+    def _workflow(self, exchange: Exchange, span_id: str, owner: bytes, said: bytes) -> bytes:
         error = _error_of(exchange)
         name = "project " + exchange.route.removeprefix("/projects/")
         started = exchange.admitted or exchange.authenticated or exchange.started
@@ -81,14 +83,14 @@ class SpanTree:
             (
                 _opening(exchange, span_id, exchange.trace.span_id, name, INTERNAL, started),
                 attributes({names.SPAN_KIND: CHAIN, names.ERROR_TYPE: error}),
-                _owner_attributes(exchange.client, exchange.session),
+                owner,
                 _metadata(exchange, exchange.provider, exchange.outcome, exchange.error),
-                attributes(self._content.of_exchange(exchange)),
+                said,
                 _status(exchange.outcome, error, _ended(exchange, exchange.ended)),
             )
         )
 
-    def _call(self, exchange: Exchange, call: UpstreamCall) -> bytes:
+    def _call(self, exchange: Exchange, call: UpstreamCall, owner: bytes) -> bytes:
         facts = call.facts
         parent = call.parent_span_id or exchange.workflow_span_id or exchange.trace.span_id
         described = self._described(call)
@@ -97,11 +99,11 @@ class SpanTree:
             (
                 _opening(exchange, call.span_id, parent, _call_name(call), CLIENT, call.started, call.ended),
                 description(described),
-                _owner_attributes(exchange.client, exchange.session),
+                owner,
                 _metadata(exchange, call.provider, call.outcome, call.error, own, call.request_id),
                 _model_attributes(exchange, call),
                 b"" if call.template is None else attributes(self._content.of_template(call.template)),
-                attributes(self._content.of_call(facts)),
+                b"" if self._content.is_off else attributes(self._content.of_call(facts)),
                 _status(call.outcome, described.error, _ended(exchange, call.ended)),
             )
         )
@@ -137,11 +139,12 @@ def _opening(
     ended: int | None = None,
 ) -> bytes:
     """A span in its place, in the trace and in time; without times of its own it lasts as long as the exchange."""
-    trace = exchange.trace
+    trace, of_day = exchange.trace, exchange.started_at - exchange.started
     remote = parent_id is not None and parent_id == trace.parent_id
-    start = _clock(exchange, exchange.started if started is None else started)
+    start = of_day + (exchange.started if started is None else started)
+    end = of_day + (ended or exchange.ended or exchange.started)
     return otlp.opening(
-        trace.trace_id, span_id, parent_id, name=name, kind=kind, start=start, end=max(start, _ended(exchange, ended))
+        trace.trace_id, span_id, parent_id, name=name, kind=kind, start=start, end=end if end > start else start
     ) + otlp.context(trace.flags | _HAS_IS_REMOTE | (_IS_REMOTE if remote else 0), trace.tracestate)
 
 
