@@ -28,12 +28,14 @@ def check_length(request: web.BaseRequest, limit: int) -> None:
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks."""
     stored = stored_body(request)
-    if stored is not None:
-        return stored
+    return await _read_sent(request, limit) if stored is None else stored
+
+
+async def _read_sent(request: web.Request, limit: int) -> bytes:
     content = request._payload
-    if content.is_eof() and content.exception() is None:  # it came with the head
+    if content._eof and content._exception is None:  # it came with the head
         body = _taken(content)
-        request[EXCHANGE].bytes_in += len(body)
+        request._state[EXCHANGE].bytes_in += len(body)
         if len(body) > limit:
             raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")
         return body
@@ -80,14 +82,16 @@ async def body_for_relay(
 ) -> tuple[bytes | AsyncIterator[bytes] | None, int | None]:
     """The body to send on and its length: JSON in whole, anything else as a stream, None if there is none."""
     stored = stored_body(request)
-    if stored is None and not request.body_exists:
+    if stored is not None:
+        return stored, len(stored)
+    if not request.body_exists:
         return None, None
-    if stored is not None or request[TOLD].head.is_json:
-        body = await read_body(request, limit)
+    if request._state[TOLD].head.is_json:
+        body = await _read_sent(request, limit)
         return body, len(body)
     length = request.content_length
     if length is None and upload_limit <= WHOLE_WHEN_SMALLER:
-        body = await read_body(request, upload_limit)
+        body = await _read_sent(request, upload_limit)
         return body, len(body)
     check_length(request, upload_limit)
     return body_chunks(request, upload_limit), length

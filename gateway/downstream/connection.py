@@ -201,7 +201,7 @@ class GuardedConnection(RequestHandler):
 
     def _enqueue(self, message: Message | _ErrInfo, payload: StreamReader) -> None:
         self._request_count += 1
-        self._messages.append((cast(RawRequestMessage, message), payload))
+        self._messages.append((message, payload))  # type: ignore[arg-type]
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -38,7 +38,7 @@ class GuardedRequest(web.Request):
             super().__init__(cast(RawRequestMessage, message), payload, protocol, payload_writer, task, loop, **options)
             return
         # As the original does it, but for `_headers`: those of a known request are made when they are asked for.
-        self._message, self._payload, self._protocol = cast(RawRequestMessage, message), payload, protocol
+        self._message, self._payload, self._protocol = message, payload, protocol  # type: ignore[assignment]
         self._payload_writer, self._task, self._loop = payload_writer, task, loop
         self._method, self._version, self._rel_url = message.method, HttpVersion11, message.url
         self._cache: dict[str, Any] = {}

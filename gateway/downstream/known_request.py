@@ -34,7 +34,7 @@ class Known(Struct, frozen=True, eq=False):
 class KnownRequest:
     """A request as aiohttp's `RawRequestMessage` shows it."""
 
-    __slots__ = ("_headers", "_raw_headers", "length", "path", "shape", "url", "values")
+    __slots__ = ("_headers", "_raw_headers", "length", "method", "path", "shape", "url", "values")
 
     version = HttpVersion11
     should_close = False
@@ -44,16 +44,13 @@ class KnownRequest:
 
     def __init__(self, shape: Shape[Known], path: str, url: URL, values: Sequence[bytes], length: int) -> None:
         self.shape = shape
+        self.method = shape.kept.method
         self.path = path
         self.url = url
         self.values = values  # of the fields, in order
         self.length = length  # of the body
         self._headers: CIMultiDictProxy[str] | None = None
         self._raw_headers: tuple[Field, ...] | None = None
-
-    @property
-    def method(self) -> str:
-        return self.shape.kept.method
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:

@@ -72,9 +72,10 @@ class Relay:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One exchange. Raises GatewayErrors until the response's head is out."""
-        exchange, provider, told = request[EXCHANGE], self._provider, request[TOLD]
+        state, provider = request._state, self._provider
+        exchange, told, client = state[EXCHANGE], state[TOLD], state[CLIENT]
+        head = told.head
         exchange.provider = provider.name
-        client, head = request[CLIENT], told.head
         if not client.may_use_provider(provider.name):
             raise Forbidden(f"This key may not use the provider {provider.name}.")
         if head.passed_here:
@@ -82,7 +83,7 @@ class Relay:
         # Text is made of the fields of a request only where it may be needed.
         fields = request.headers if head.asks_again or self._may_repeat else _NO_FIELDS
         plan = self._retries.plan(exchange, provider, fields, client.may_use_provider, asks=head.asks_again)
-        below, query = self._below(request.raw_path)
+        below, query = self._below(request._message.path)
         shape = mode.asked(query, head.modes) if query or head.modes else None
         asked = await self._asked(request, told, below, shape)
         if plan is not None:
@@ -110,7 +111,7 @@ class Relay:
     async def _asked(self, request: web.Request, told: Told, below: str, shape: StreamMode | None) -> UpstreamRequest:
         """The request to send; its body and target are touched only where a stream mode asks for it."""
         stored = stored_body(request) is not None
-        method = "POST" if stored else request.method
+        method = "POST" if stored else request._method
         if shape is None:
             body, length = await body_for_relay(
                 request, limit=self._limits.max_body_bytes, upload_limit=self._limits.max_upload_bytes
@@ -127,12 +128,12 @@ class Relay:
         return UpstreamRequest(method, wanted.target, fields, wanted.body, len(wanted.body))
 
     async def _relay(self, request: web.Request, answered: Answered, shape: StreamMode | None) -> web.StreamResponse:
-        exchange, dialect = request[EXCHANGE], self._provider.dialect
+        exchange, dialect = request._state[EXCHANGE], self._provider.dialect
         response, call = answered.response, answered.call
         call.request_id = _request_id(response)
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
-        kind = self._new_kind(response, shape)
+        kind = None if shape is None else self._new_kind(response, shape)
         coded = response.field(b"content-encoding") not in (b"", b"identity")
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
@@ -182,9 +183,9 @@ class Relay:
         if answered.useless and not answered.response.field(SHOULD_RETRY.encode()):
             yield SHOULD_RETRY.encode(), b"false"
 
-    def _new_kind(self, response: UpstreamResponse, shape: StreamMode | None) -> str | None:
+    def _new_kind(self, response: UpstreamResponse, shape: StreamMode) -> str | None:
         """The media type of the body to send, where that is not the upstream's own as it came."""
-        if shape is None or shape is StreamMode.JSON or response.status == 204 or response.status >= 300:
+        if shape is StreamMode.JSON or response.status == 204 or response.status >= 300:
             return None
         return None if shape is StreamMode.SSE and response.is_event_stream else shape.content_type
 

@@ -50,7 +50,7 @@ async def relay(
 
 async def deliver(request: web.Request, response: RelayedResponse, body: bytes) -> web.StreamResponse:
     """Send a `body` that is here to its end, in one write with the head."""
-    exchange = request[EXCHANGE]
+    exchange = request._state[EXCHANGE]
     await response.prepare(request)
     exchange.status = response._status
     if not response.end_with(body):

@@ -76,13 +76,6 @@ class DirectTransport:
     def waiting(self) -> int:
         return self.pool.waiting
 
-    def rested(self, call: UpstreamCall) -> Connection | None:
-        """A connection that was used before, and has had nothing to say since; None if there is none."""
-        connection = self.pool.rested()
-        if connection is not None:
-            call.reused_connection, call.connected = True, monotonic_ns()
-        return connection
-
     async def connection(self, call: UpstreamCall) -> Connection:
         """A connection nobody else uses and that has nothing to say. Raises UpstreamUnreachable, UpstreamTimeout."""
         pool = self.pool
@@ -134,8 +127,10 @@ class DirectExchange:
 
     async def __aenter__(self) -> Incoming:
         transport, call = self._transport, self._call
-        connection = transport.rested(call)
-        if connection is None:
+        connection = transport.pool.rested()
+        if connection is not None:
+            call.reused_connection, call.connected = True, monotonic_ns()
+        else:
             connection = await transport.connection(call)
         self._connection, protocol = connection, connection._protocol
         assert isinstance(protocol, UpstreamProtocol)
@@ -150,13 +145,13 @@ class DirectExchange:
                 self.status, self.reason, self.layout = known.code, known.reason, known.layout
             else:
                 await self._judge(message)
+                protocol.await_body(self._payload)
         except BaseException as error:
             await self._leave(clean=False)
             if isinstance(error, GatewayError) or not isinstance(error, Exception):
                 raise
             raise self._broken(error, UpstreamError(f"{self._call.provider} broke off before it answered.")) from error
         call.head = monotonic_ns()
-        protocol.await_body(self._payload)
         return self
 
     async def __aexit__(

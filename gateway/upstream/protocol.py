@@ -255,6 +255,7 @@ class UpstreamProtocol(ResponseHandler):
             found = self._shapes.find(data)
             if found is not None:
                 shape, values, body = found
+                self.waiting_for = Waiting.NOTHING
                 head.set_result((WholeResponse(shape.kept, shape.names, values, body), EMPTY_PAYLOAD))
                 return
         self._parse("")

@@ -37,7 +37,19 @@ NO_CAPTURE = Capture()
 class UpstreamResponse:
     """A response whose head is in; `chunks` is the body as it arrives."""
 
-    __slots__ = ("_body", "_call", "_incoming", "_provider", "_tap", "complete", "layout", "reason", "status", "values")
+    __slots__ = (
+        "_body",
+        "_call",
+        "_capture",
+        "_incoming",
+        "_listening",
+        "_provider",
+        "complete",
+        "layout",
+        "reason",
+        "status",
+        "values",
+    )
 
     def __init__(self, incoming: Incoming, provider: Provider, call: UpstreamCall, capture: Capture) -> None:
         call.status = incoming.status
@@ -47,8 +59,9 @@ class UpstreamResponse:
         self._incoming = incoming
         self._provider = provider
         self._call = call
-        self._tap = Tap(HEAD, capture.limit if capture.content else TAIL)
-        self._body = b""  # where it was whole at once
+        self._capture = capture
+        self._listening: Tap | None = None
+        self._body = b""  # where it was whole at once, and nobody need listen
         self.status = incoming.status
         self.reason = incoming.reason
         self.values = incoming.values
@@ -64,9 +77,17 @@ class UpstreamResponse:
         return self._incoming.fields
 
     @property
+    def _tap(self) -> Tap:
+        tap = self._listening
+        if tap is None:
+            capture = self._capture
+            tap = self._listening = Tap(HEAD, capture.limit if capture.content else TAIL)
+        return tap
+
+    @property
     def kept(self) -> int:
         """The bytes of the body that are kept for the record."""
-        return len(self._body) or self._tap.kept
+        return len(self._body) or (0 if self._listening is None else self._listening.kept)
 
     @property
     def ready(self) -> bool:
@@ -136,9 +157,10 @@ class UpstreamResponse:
 
     def ends(self) -> tuple[bytes, bytes, bool]:
         """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
-        tap, coding = self._tap, self.field(b"content-encoding")
+        coding = self.field(b"content-encoding")
         if self._body:
             return (readable(self._body, coding) if coding else self._body), b"", True
+        tap = self._tap
         if not coding:
             return tap.head, tap.tail, tap.whole
         return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole

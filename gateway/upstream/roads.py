@@ -6,50 +6,44 @@ bodies are small enough to be in memory whole, and most requests have none. What
 late to choose by; both roads take every response.
 """
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from yarl import URL
 
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import Road, UpstreamCall
-from gateway.upstream.direct import DirectTransport
+from gateway.upstream.direct import DirectExchange, DirectTransport
 from gateway.upstream.pool import Pool
 from gateway.upstream.session import SessionTransport
-from gateway.upstream.transport import Incoming, Outgoing, Transport, TransportFactory
-
-Choice = Callable[[Outgoing], Road]
-
-
-def by_kind(request: Outgoing) -> Road:
-    """The session road for a body that is streamed, the direct one for all else."""
-    return Road.DIRECT if request.body is None or isinstance(request.body, bytes) else Road.SESSION
+from gateway.upstream.transport import Incoming, Outgoing, TransportFactory
 
 
 def roads(forced: Road | None = None) -> TransportFactory:
     """Makes transports that choose for each request, or take the `forced` road with all of them."""
-    choice = by_kind if forced is None else lambda _: forced
-    return lambda origin, timeouts, pool_size: Roads(origin, timeouts, pool_size, choice)
+    return lambda origin, timeouts, pool_size: Roads(origin, timeouts, pool_size, forced)
 
 
 class Roads:
     """Both roads to one provider, over one pool: a connection made on one is used again on the other."""
 
-    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, choice: Choice = by_kind) -> None:
+    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, forced: Road | None = None) -> None:
         self._pool = pool = Pool(pool_size)
-        self._choice = choice
-        self._transports: dict[Road, Transport] = {
-            Road.DIRECT: DirectTransport(origin, timeouts, pool_size, pool),
-            Road.SESSION: SessionTransport(origin, timeouts, pool_size, pool),
-        }
+        self._forced = forced
+        self._direct = DirectTransport(origin, timeouts, pool_size, pool)
+        self._session = SessionTransport(origin, timeouts, pool_size, pool)
 
     def send(self, request: Outgoing, call: UpstreamCall) -> AbstractAsyncContextManager[Incoming]:
-        call.road = road = self._choice(request)
-        return self._transports[road].send(request, call)
+        """On the forced road; else on the session road for a body that is streamed, the direct one for all else."""
+        road = self._forced
+        if road is None:
+            body = request.body
+            road = Road.DIRECT if body is None or type(body) is bytes else Road.SESSION
+        call.road = road
+        return DirectExchange(self._direct, request, call) if road is Road.DIRECT else self._session.send(request, call)
 
     async def close(self) -> None:
-        for transport in self._transports.values():
-            await transport.close()
+        await self._direct.close()
+        await self._session.close()
 
     @property
     def in_use(self) -> int:

@@ -23,14 +23,15 @@ def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) ->
 
     @web.middleware
     async def authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
-        exchange = request[EXCHANGE]
+        state = request._state
+        exchange = state[EXCHANGE]
         if exchange.route not in public:
             client = None
-            if request.method == "GET" and f"{TICKET}=" in request.raw_path:
+            if request._method == "GET" and f"{TICKET}=" in request.raw_path:
                 client = await ticket_holder(request, clients, tickets)
                 if client is None:
                     return web.Response(status=204)  # which ends a browser's reconnecting
-            request[CLIENT] = client = client or client_of(request, clients)
+            state[CLIENT] = client = client or client_of(request, clients)
             exchange.client = client.id
         exchange.authenticated = monotonic_ns()
         return await handler(request)
@@ -40,11 +41,11 @@ def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) ->
 
 def client_of(request: web.Request, clients: Clients) -> Client:
     """The client whose key the request carries. Raises Unauthenticated."""
-    query = request.raw_path.partition("?")[2]
+    query = request._message.path.partition("?")[2]
     if query and headers.key_in_query(query):
         raise Unauthenticated("Keys are not taken from the query; send yours in the X-API-Key or Authorization field.")
     expired = False
-    for key in request[TOLD].keys:
+    for key in request._state[TOLD].keys:
         client = clients.find(key)
         if client is not None:
             if client.expires is None or not client.expired(time.time()):

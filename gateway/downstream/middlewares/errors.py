@@ -32,7 +32,7 @@ logger = logging.getLogger("gateway")
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure that comes back from further in."""
-    exchange = request[EXCHANGE]
+    exchange = request._state[EXCHANGE]
     try:
         return await handler(request)
     except asyncio.CancelledError:

@@ -26,8 +26,9 @@ def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal inside
-        check_length(request, limits.max_body_bytes if request[TOLD].head.is_json else limits.max_upload_bytes)
-        exchange = request[EXCHANGE]
+        state = request._state
+        check_length(request, limits.max_body_bytes if state[TOLD].head.is_json else limits.max_upload_bytes)
+        exchange = state[EXCHANGE]
         exchange.admitted = monotonic_ns()
         if exchange.route in exempt:
             return await handler(request)

@@ -27,8 +27,9 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
 
     @web.middleware
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-        told = request[TOLD] = heads.read(request)
-        exchange = request[EXCHANGE] = exchange_of(request, told, sampler, read_origin)
+        state = request._state  # each `request[...]` is a call, and there would be twenty
+        told = state[TOLD] = heads.read(request)
+        exchange = state[EXCHANGE] = exchange_of(request, told, sampler, read_origin)
         task = request._task
         recorder.opened(exchange, task)
         serve(task, exchange)

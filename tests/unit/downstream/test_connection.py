@@ -64,7 +64,7 @@ HELD = [
     (HANDLER, "_request_factory _request_handler _request_in_progress _task_handler"),
     (UrlMappingMatchInfo, "_apps _current_app _frozen"),
     (HANDLER, "_drain_helper _paused"),
-    (READER, "_buffer _eof _protocol _size _waiter total_bytes"),
+    (READER, "_buffer _eof _exception _protocol _size _waiter total_bytes"),
     (web.Request, "_match_info"),
     (RawRequestMessage, "_replace chunked headers method path raw_headers should_close upgrade version"),
     (HttpRequestParser, "feed_data message_consumed"),

@@ -6,7 +6,7 @@ import pytest
 from yarl import URL
 
 from gateway.telemetry.exchange import Road
-from gateway.upstream.roads import by_kind, roads
+from gateway.upstream.roads import roads
 from gateway.upstream.transport import Outgoing, Transport
 from tests.contract.calling import OK, PATIENT, a_call, get, pieces, post, read_whole, upload
 from tests.scripted import ScriptedUpstream
@@ -41,8 +41,13 @@ async def transport(forced: Road | None, upstream: ScriptedUpstream) -> AsyncIte
     ],
     ids=["no body", "HEAD", "whole body", "known length", "unknown length"],
 )
-def test_a_body_that_is_streamed_takes_the_session_road(request_: Outgoing, road: Road) -> None:
-    assert by_kind(request_) is road
+async def test_a_body_that_is_streamed_takes_the_session_road(
+    upstream: ScriptedUpstream, request_: Outgoing, road: Road
+) -> None:
+    transport, call = roads()(URL(upstream.url), PATIENT, 1), a_call()
+    transport.send(request_, call)
+    assert call.road is road
+    await transport.close()
 
 
 async def test_the_road_is_on_the_record_and_may_be_forced(transport: Transport, forced: Road | None) -> None:
