@@ -3,7 +3,9 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from gateway.telemetry import names
 from gateway.telemetry.exchange import Usage
@@ -43,7 +45,7 @@ _VENDORS = {
 }
 
 
-class Described(NamedTuple):
+class Described(Struct, frozen=True):
     """What many calls have in common. `provider` is OpenInference's word for it, `parameters` a JSON object or ""."""
 
     provider: str
@@ -75,10 +77,6 @@ def kind_of(operation: str) -> str:
 
 def description(call: Described) -> bytes:
     """The attributes of a span of `call`."""
-    return _kept(call) if len(call.parameters) <= LONGEST else _described(call)
-
-
-def _described(call: Described) -> bytes:
     kind = kind_of(call.operation)
     told: dict[str, Value | None] = {
         names.SPAN_KIND: kind,
@@ -97,9 +95,6 @@ def _described(call: Described) -> bytes:
     elif kind == EMBEDDING:
         told |= {names.EMBEDDING_MODEL: _model(call), names.EMBEDDING_PARAMETERS: call.parameters}
     return attributes(told)
-
-
-_kept = lru_cache(KEPT)(_described)
 
 
 def usage(used: Usage) -> bytes:

@@ -46,10 +46,18 @@ def attributes(values: Mapping[str, Value | None]) -> bytes:
 
 def opening(trace_id: str, span_id: str, parent_id: str | None, *, name: str, kind: int, start: int, end: int) -> bytes:
     """What a span must have. Ids in hexadecimal digits, times in nanoseconds since 1970."""
-    ids = b"\n\x10" + bytes.fromhex(trace_id) + b"\x12\x08" + bytes.fromhex(span_id)
-    if parent_id is not None:
-        ids += b'"\x08' + bytes.fromhex(parent_id)
-    return ids + _name_and_kind(name, kind) + _TIMES(b"9", start, b"A", end)
+    return place(trace_id, span_id, parent_id, start, end) + name_and_kind(name, kind)
+
+
+def place(trace_id: str, span_id: str, parent_id: str | None, start: int, end: int) -> bytes:
+    """Where a span is, in the trace and in time: of what it must have, what is its own alone."""
+    parent = b"" if parent_id is None else b'"\x08' + bytes.fromhex(parent_id)
+    return b"\n\x10%b\x12\x08%b%b%b" % (
+        bytes.fromhex(trace_id),
+        bytes.fromhex(span_id),
+        parent,
+        _TIMES(b"9", start, b"A", end),
+    )
 
 
 @lru_cache(64)
@@ -121,7 +129,8 @@ def _head(name: str, value: bytes, length: int) -> bytes:
 
 
 @lru_cache(1024)
-def _name_and_kind(name: str, kind: int) -> bytes:
+def name_and_kind(name: str, kind: int) -> bytes:
+    """The rest of what a span must have."""
     return _field(5, _utf8(name)) + b"0" + _varint(kind)
 
 

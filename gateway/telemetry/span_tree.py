@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 
+from msgspec import Struct
+
 from gateway.errors import GatewayError
 from gateway.telemetry import names, otlp
 from gateway.telemetry.content import ContentRules, json_text
@@ -54,22 +56,27 @@ class SpanTree:
             ("sdk_retry", exchange.retry_count),
             ("ignored_headers", exchange.ignored_headers),
         )
+        before, after = _server_frame(
+            exchange.method[:LONGEST],
+            exchange.route,
+            exchange.path[:LONGEST],
+            exchange.scheme,
+            exchange.host[:LONGEST],
+            exchange.http_version,
+            exchange.status,
+            error,
+            _Told(exchange.project, exchange.provider, exchange.outcome, exchange.error, facts),
+            len(exchange.id),
+        )
         return b"".join(
             (
-                _opening(exchange, trace.span_id, trace.parent_id, _server_name(exchange), SERVER),
-                _server_attributes(
-                    exchange.method[:LONGEST],
-                    exchange.route,
-                    exchange.path[:LONGEST],
-                    exchange.scheme,
-                    exchange.host[:LONGEST],
-                    exchange.http_version,
-                    exchange.status,
-                    error,
-                ),
+                _place(exchange, trace.span_id, trace.parent_id),
+                before,
+                exchange.id.encode(),
+                after,
+                _context(exchange, trace.parent_id),
                 _client_attributes(exchange.peer, exchange.user_agent[:LONGEST]),
                 owner,
-                _metadata(exchange, exchange.provider, exchange.outcome, exchange.error, facts),
                 said,
                 _failure(error, _ended(exchange, exchange.ended)) if error else b"",
             )
@@ -79,12 +86,19 @@ class SpanTree:
         error = _error_of(exchange)
         name = "project " + exchange.route.removeprefix("/projects/")
         started = exchange.admitted or exchange.authenticated or exchange.started
+        told = _Told(exchange.project, exchange.provider, exchange.outcome, exchange.error)
+        before, between, after = _metadata(told, len(exchange.id))
         return b"".join(
             (
-                _opening(exchange, span_id, exchange.trace.span_id, name, INTERNAL, started),
+                _place(exchange, span_id, exchange.trace.span_id, started),
+                otlp.name_and_kind(name, INTERNAL),
+                _context(exchange, exchange.trace.span_id),
                 attributes({names.SPAN_KIND: CHAIN, names.ERROR_TYPE: error}),
                 owner,
-                _metadata(exchange, exchange.provider, exchange.outcome, exchange.error),
+                before,
+                exchange.id.encode(),
+                between,
+                after,
                 said,
                 _status(exchange.outcome, error, _ended(exchange, exchange.ended)),
             )
@@ -94,13 +108,23 @@ class SpanTree:
         facts = call.facts
         parent = call.parent_span_id or exchange.workflow_span_id or exchange.trace.span_id
         described = self._described(call)
-        own = (("step", call.step),)
+        own: tuple[tuple[str, object], ...] = (("step", call.step),)
+        theirs = call.request_id or ""
+        if theirs and _is_plain(theirs) is None:
+            theirs, own = "", (*own, ("upstream_request_id", theirs))
+        told = _Told(exchange.project, call.provider, call.outcome, call.error, own)
+        frame = _call_frame if len(described.parameters) <= LONGEST else _call_frame.__wrapped__
+        before, between, after = frame(described, told, len(exchange.id), len(theirs))
         return b"".join(
             (
-                _opening(exchange, call.span_id, parent, _call_name(call), CLIENT, call.started, call.ended),
-                description(described),
+                _place(exchange, call.span_id, parent, call.started, call.ended),
+                before,
+                exchange.id.encode(),
+                between,
+                theirs.encode(),
+                after,
+                _context(exchange, parent),
                 owner,
-                _metadata(exchange, call.provider, call.outcome, call.error, own, call.request_id),
                 _model_attributes(exchange, call),
                 b"" if call.template is None else attributes(self._content.of_template(call.template)),
                 b"" if self._content.is_off else attributes(self._content.of_call(facts)),
@@ -129,23 +153,20 @@ class SpanTree:
         )
 
 
-def _opening(
-    exchange: Exchange,
-    span_id: str,
-    parent_id: str | None,
-    name: str,
-    kind: int,
-    started: int | None = None,
-    ended: int | None = None,
+def _place(
+    exchange: Exchange, span_id: str, parent_id: str | None, started: int | None = None, ended: int | None = None
 ) -> bytes:
-    """A span in its place, in the trace and in time; without times of its own it lasts as long as the exchange."""
-    trace, of_day = exchange.trace, exchange.started_at - exchange.started
-    remote = parent_id is not None and parent_id == trace.parent_id
+    """Where a span is, in the trace and in time; without times of its own it lasts as long as the exchange."""
+    of_day = exchange.started_at - exchange.started
     start = of_day + (exchange.started if started is None else started)
     end = of_day + (ended or exchange.ended or exchange.started)
-    return otlp.opening(
-        trace.trace_id, span_id, parent_id, name=name, kind=kind, start=start, end=end if end > start else start
-    ) + otlp.context(trace.flags | _HAS_IS_REMOTE | (_IS_REMOTE if remote else 0), trace.tracestate)
+    return otlp.place(exchange.trace.trace_id, span_id, parent_id, start, end if end > start else start)
+
+
+def _context(exchange: Exchange, parent_id: str | None) -> bytes:
+    trace = exchange.trace
+    remote = _IS_REMOTE if parent_id is not None and parent_id == trace.parent_id else 0
+    return otlp.context(trace.flags | _HAS_IS_REMOTE | remote, trace.tracestate)
 
 
 def _short(name: str | None) -> str | None:
@@ -162,40 +183,24 @@ def _ended(exchange: Exchange, ended: int | None) -> int:
     return _clock(exchange, ended or exchange.ended or exchange.started)
 
 
-def _metadata(
-    exchange: Exchange,
-    provider: str | None,
-    outcome: Outcome,
-    error: str | None,
-    own: tuple[tuple[str, object], ...] = (),
-    theirs: str | None = None,
-) -> bytes:
-    """The facts that have no attribute of their own, as one JSON object. `theirs` is the upstream's own id."""
-    known = theirs is not None and _is_plain(theirs) is not None
-    if theirs and not known:
-        own = (*own, ("upstream_request_id", theirs))
-    length = len(theirs) if theirs is not None and known else 0
-    before, between, after = _metadata_frame(len(exchange.id), length, exchange.project, provider, outcome, error, own)
-    return b"".join((before, exchange.id.encode(), between, theirs.encode() if theirs and known else b"", after))
+class _Told(Struct, frozen=True):
+    """The facts that have no attribute of their own, but for ids; `own` are of one kind of span alone."""
+
+    project: str | None
+    provider: str | None
+    outcome: Outcome
+    error: str | None
+    own: tuple[tuple[str, object], ...] = ()
 
 
 _is_plain = re.compile(r"[A-Za-z0-9._:/=+-]{1,200}").fullmatch
 _BEFORE_ID, _AFTER_THEIRS = len('{"request_id":"'), len('"}')
 
 
-@lru_cache(KEPT)
-def _metadata_frame(
-    id_length: int,
-    their_length: int,
-    project: str | None,
-    provider: str | None,
-    outcome: Outcome,
-    error: str | None,
-    own: tuple[tuple[str, object], ...],
-) -> tuple[bytes, bytes, bytes]:
-    """What stands before, between and behind the two ids, ours and the upstream's, each as long as is told."""
-    facts: dict[str, object] = {"request_id": "0" * id_length, "outcome": outcome}
-    for name, fact in (("project", project), ("provider", provider), ("error", error), *own):
+def _metadata(told: _Told, id_length: int, their_length: int = 0) -> tuple[bytes, bytes, bytes]:
+    """Those facts as one JSON object: what stands before, between and behind two ids, ours and the upstream's."""
+    facts: dict[str, object] = {"request_id": "0" * id_length, "outcome": told.outcome}
+    for name, fact in (("project", told.project), ("provider", told.provider), ("error", told.error), *told.own):
         if fact:
             facts[name] = fact
     if their_length:
@@ -205,6 +210,50 @@ def _metadata_frame(
     ours = len(written) - len(said.encode()) + _BEFORE_ID
     theirs = len(written) - _AFTER_THEIRS - their_length
     return written[:ours], written[ours + id_length : theirs], written[theirs + their_length :]
+
+
+@lru_cache(KEPT)
+def _server_frame(
+    method: str,
+    route: str,
+    path: str,
+    scheme: str,
+    host: str,
+    http_version: str,
+    status: int,
+    error: str,
+    told: _Told,
+    id_length: int,
+) -> tuple[bytes, bytes]:
+    """What many server spans have in common: what stands before our id, and behind it."""
+    known = method in _METHODS
+    address, port = _address(host)
+    name = method if known else "HTTP"
+    before, between, after = _metadata(told, id_length)
+    described = attributes(
+        {
+            names.SPAN_KIND: CHAIN,
+            names.HTTP_METHOD: method if known else "_OTHER",
+            names.HTTP_METHOD_ORIGINAL: None if known else method,
+            names.HTTP_ROUTE: None if route == _UNMATCHED else route,
+            names.URL_PATH: path,
+            names.URL_SCHEME: scheme,
+            names.SERVER_ADDRESS: address,
+            names.SERVER_PORT: port,
+            names.HTTP_VERSION: http_version,
+            names.HTTP_STATUS: status or None,
+            names.ERROR_TYPE: error,
+        }
+    )
+    named = otlp.name_and_kind(name if route == _UNMATCHED else f"{name} {route}", SERVER)
+    return named + described + before, between + after
+
+
+@lru_cache(KEPT)
+def _call_frame(call: Described, told: _Told, id_length: int, their_length: int) -> tuple[bytes, bytes, bytes]:
+    """What the spans of many calls have in common: what stands before our id, before the upstream's, and behind it."""
+    before, between, after = _metadata(told, id_length, their_length)
+    return otlp.name_and_kind(_call_name(call, told), CLIENT) + description(call) + before, between, after
 
 
 def _model_attributes(exchange: Exchange, call: UpstreamCall) -> bytes:
@@ -223,39 +272,10 @@ def _model_attributes(exchange: Exchange, call: UpstreamCall) -> bytes:
     return written
 
 
-def _call_name(call: UpstreamCall) -> str:
-    operation = call.facts.operation
-    if kind_of(operation) == CHAIN:
-        return f"{call.method} {call.provider}"
-    return f"{operation} {call.facts.request_model or call.provider}"[:LONGEST]
-
-
-def _server_name(exchange: Exchange) -> str:
-    method = exchange.method if exchange.method in _METHODS else "HTTP"
-    return method if exchange.route == _UNMATCHED else f"{method} {exchange.route}"
-
-
-@lru_cache(KEPT)
-def _server_attributes(
-    method: str, route: str, path: str, scheme: str, host: str, http_version: str, status: int, error: str
-) -> bytes:
-    known = method in _METHODS
-    address, port = _address(host)
-    return attributes(
-        {
-            names.SPAN_KIND: CHAIN,
-            names.HTTP_METHOD: method if known else "_OTHER",
-            names.HTTP_METHOD_ORIGINAL: None if known else method,
-            names.HTTP_ROUTE: None if route == _UNMATCHED else route,
-            names.URL_PATH: path,
-            names.URL_SCHEME: scheme,
-            names.SERVER_ADDRESS: address,
-            names.SERVER_PORT: port,
-            names.HTTP_VERSION: http_version,
-            names.HTTP_STATUS: status or None,
-            names.ERROR_TYPE: error,
-        }
-    )
+def _call_name(call: Described, told: _Told) -> str:
+    if kind_of(call.operation) == CHAIN:
+        return f"{call.method} {told.provider}"
+    return f"{call.operation} {call.request_model or told.provider}"[:LONGEST]
 
 
 @lru_cache(KEPT)

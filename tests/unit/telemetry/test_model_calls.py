@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -35,7 +36,7 @@ def told(attributes: bytes) -> dict[str, Any]:
 
 
 def described(**different: Any) -> dict[str, Any]:
-    return told(description(CHAT._replace(**different)))
+    return told(description(msgspec.structs.replace(CHAT, **different)))
 
 
 @pytest.mark.parametrize(

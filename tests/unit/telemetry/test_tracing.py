@@ -22,6 +22,7 @@ from tests.read_spans import Span
 from tests.scripted import Received, ScriptedUpstream, Step, answer, close, pause, send, until_left
 
 TAKEN = answer(b"", kind="application/x-protobuf")
+SHOWN = ContentSettings(Capture.ON)
 STOPS_WITHIN = 2.5  # 2 s, and what a busy machine takes
 
 
@@ -151,13 +152,26 @@ class TestSending:
 
 
 class TestTheView:
-    async def test_it_takes_an_exchange_without_writing_a_span(self, collector: ScriptedUpstream) -> None:
+    async def test_it_takes_an_exchange_that_may_be_large_without_writing_a_span(
+        self, collector: ScriptedUpstream
+    ) -> None:
         unwritable = made.unary()
-        unwritable.calls = [object()]  # type: ignore[list-item]
-        async with Tracing(settings(collector)) as tracing:
+        unwritable.workflow_span_id = "not hexadecimal"
+        async with Tracing(settings(collector, content=SHOWN)) as tracing:
             tracing.view(unwritable)
             assert tracing.counts == SpanCounts(), "nothing has been tried yet"
-            await until(lambda: tracing.counts.failed == 2)
+            await until(lambda: tracing.counts.failed == 3)
+
+    async def test_it_writes_the_spans_of_one_that_tells_nothing_of_its_bodies_at_once(
+        self, collector: ScriptedUpstream
+    ) -> None:
+        async with Tracing(settings(collector)) as tracing:
+            exchange = made.unary()
+            trace_id = exchange.trace.trace_id
+            tracing.view(exchange)
+            exchange.trace.trace_id = "0" * 32  # too late to be told
+            received = await collector.received()
+        assert {span.trace_id for span in spans_in(received)} == {trace_id}
 
     async def test_an_exchange_that_cannot_be_written_costs_its_own_spans_alone(
         self, collector: ScriptedUpstream, caplog: pytest.LogCaptureFixture
@@ -174,15 +188,14 @@ class TestTheView:
 
     async def test_what_waits_to_be_written_is_bounded_in_number(self, collector: ScriptedUpstream) -> None:
         exchanges = [made.refused() for _ in range(MOST_WAITING + 7)]
-        async with Tracing(settings(collector)) as tracing:
+        async with Tracing(settings(collector, content=SHOWN)) as tracing:
             for exchange in exchanges:  # without a pause: nothing else runs
                 tracing.view(exchange)
             assert tracing.counts.dropped == 7
             await until(lambda: tracing.counts.sent == MOST_WAITING)
 
     async def test_what_waits_to_be_written_is_bounded_in_size(self, collector: ScriptedUpstream) -> None:
-        content = ContentSettings(Capture.ON)
-        async with Tracing(settings(collector, content=content, queue_bytes=3_000_000)) as tracing:
+        async with Tracing(settings(collector, content=SHOWN, queue_bytes=3_000_000)) as tracing:
             for _ in range(10):
                 exchange = made.unary()
                 exchange.bytes_in = 1_000_000
