@@ -6,6 +6,7 @@ record and the end of a stream are read by path, whatever the provider's own dia
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gateway.errors import GatewayError
@@ -53,6 +54,7 @@ _BY_ENDING: Final = (
 )
 
 
+@lru_cache(1024)
 def api_at(path: str) -> Api | None:
     """The API that a path without query belongs to, None if it is no known one."""
     if "%3" in path:

@@ -30,6 +30,7 @@ class LogWriter:
         self._capacity = capacity
         self._lines: deque[bytes] = deque()
         self._wake = threading.Event()
+        self._woken = False
         self._stopping = False
         self._reopen = False
         self._fd = self._open()
@@ -54,7 +55,8 @@ class LogWriter:
             self.lost += 1
             return
         self._lines.append(line)
-        if not self._wake.is_set():
+        if not self._woken:  # `is_set` is a call, and this is asked for every line
+            self._woken = True
             self._wake.set()
 
     def reopen(self) -> None:
@@ -73,6 +75,7 @@ class LogWriter:
             if not self._stopping:
                 pause.wait(BATCH_SECONDS)
             self._wake.clear()
+            self._woken = False
             self._write_out()
             if self._stopping and not self._lines:
                 return

@@ -90,7 +90,10 @@ class Recorder:
         finished, self._finished = self._finished, []
         for view in self._views:
             for exchange in finished:
-                self._show(view, exchange)
+                try:
+                    view(exchange)
+                except Exception:
+                    self._failed(view)
 
     async def all_closed(self, seconds: float) -> bool:
         """Wait until no exchange is open, at most so long; whether none is."""
@@ -109,11 +112,9 @@ class Recorder:
                 task.cancel()
         return len(self._open)
 
-    def _show(self, view: View, exchange: Exchange) -> None:
-        try:
-            view(exchange)
-        except Exception:
-            self.view_failures += 1
-            if view not in self._told:
-                self._told.add(view)
-                logger.exception("a view failed; further failures of it are only counted")
+    def _failed(self, view: View) -> None:
+        """To be called while the failure is handled."""
+        self.view_failures += 1
+        if view not in self._told:
+            self._told.add(view)
+            logger.exception("a view failed; further failures of it are only counted")
