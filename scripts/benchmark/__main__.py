@@ -1,6 +1,7 @@
 """Measure the gateway beside nginx, in alternation, and print one table of ratios.
 
-Each round asks both for the same, and gives a ratio; the table has the medians over all rounds. CPU time is what the
+A third subject is the gateway's own relay without any feature, by which it is told what all of them cost together.
+Each round asks all for the same, and gives a ratio; the table has the medians over all rounds. CPU time is what the
 kernel says that all threads of the process ran (/proc/PID/task/*/schedstat): waiting is no part of it, so a slow load
 generator makes a run longer and no figure wrong.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 import uvloop
 from load import Client, Streams, Upstream, close, connect, latency, requests, streams_of
 from scrapes import PROVIDERS, fill, lag
-from subjects import KEY, NotStarted, Subject, apart, gateway, plain_nginx
+from subjects import KEY, NotStarted, Subject, apart, bare_relay, gateway, plain_nginx
 
 CONNECTIONS = 16
 REQUESTS = 4000
@@ -46,6 +47,7 @@ class Measured:
 Tell = Callable[[str], None]
 
 CPU_REQUEST, RATE = "CPU per request, us", "requests per second on one core"
+FEATURES = "of which all features, us"
 CPU_EVENT, ADDED = "CPU per event of a stream, us", "added median latency, us"
 MEMORY, START = "memory per open stream, KiB", "start to first connection, s"
 LAG, LAG_SCRAPED = "event loop's lag, up to, ms", "the same while scraped, up to, ms"
@@ -68,7 +70,11 @@ async def bench(rounds: int, count: int, tell: Tell) -> dict[str, Measured]:
 async def beside_nginx(
     streams: Streams, folder: Path, upstream: int, rounds: int, count: int, tell: Tell
 ) -> dict[str, Measured]:
-    subjects = [await plain_nginx(folder, upstream), await gateway(folder, upstream)]
+    subjects = [
+        await plain_nginx(folder, upstream),
+        await gateway(folder, upstream),
+        await bare_relay(folder, upstream),
+    ]
     try:
         apart(subjects)
         direct = await connect(streams, upstream, "/v1/chat/completions", KEY)
@@ -147,11 +153,13 @@ async def memory_of_streams(streams: Streams, subject: Subject) -> float:
 
 def table(measured: dict[str, Measured], markdown: bool) -> str:
     """One row for each thing that was measured."""
-    nginx, ours = measured["nginx"], measured["gateway"]
+    nginx, ours, bare = measured["nginx"], measured["gateway"], measured["bare"]
     rows = [("", "nginx", "gateway", "ratio")]
     for what in (CPU_REQUEST, RATE, CPU_EVENT, ADDED, MEMORY, START):
         pairs = [b / a for a, b in zip(nginx.figures[what], ours.figures[what], strict=True)]
         rows.append((what, shown(nginx.median(what)), shown(ours.median(what)), f"{statistics.median(pairs):.2f}"))
+    pairs = [b - a for a, b in zip(bare.figures[CPU_REQUEST], ours.figures[CPU_REQUEST], strict=True)]
+    rows.insert(2, (FEATURES, "", shown(statistics.median(pairs)), ""))
     rows += [(what, "", shown(ours.median(what)), "") for what in (LAG, LAG_SCRAPED)]
     if markdown:
         lines = ["| " + " | ".join(row) + " |" for row in rows]

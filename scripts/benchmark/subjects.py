@@ -1,4 +1,4 @@
-"""What is measured: the gateway with everything switched on, and an nginx that only relays."""
+"""What is measured: the gateway with everything switched on, its relay without anything, an nginx that only relays."""
 
 import asyncio
 import os
@@ -117,6 +117,13 @@ async def gateway(folder: Path, upstream: int, **more: str) -> Subject:
     }
     command = [sys.executable, "-m", "gateway", "serve"]
     return await _started("gateway", port, "/provider/openai/v1/chat/completions", command, folder, variables)
+
+
+async def bare_relay(folder: Path, upstream: int) -> Subject:
+    """The gateway's own connections by themselves, without a single feature."""
+    port = free_port()
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark" / "bare_relay.py"), str(port), str(upstream)]
+    return await _started("bare", port, "/v1/chat/completions", command, folder, {"PYTHONPATH": str(ROOT)})
 
 
 def free_port() -> int:
