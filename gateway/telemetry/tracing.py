@@ -63,13 +63,12 @@ class Tracing:
             return
         if self._is_full():
             self.counts.dropped += _spans_of(exchange)
-            return
-        if not self._weighs:
+        elif self._weighs:
+            self._weight += _weight_of(exchange)
+            self._waiting.append(exchange)
+            self._wake.set()
+        else:
             self._encode(exchange)
-            return
-        self._weight += _weight_of(exchange)
-        self._waiting.append(exchange)
-        self._wake.set()
 
     async def __aenter__(self) -> Self:
         await self._export.__aenter__()

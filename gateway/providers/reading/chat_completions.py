@@ -8,7 +8,17 @@ import msgspec
 
 from gateway.providers.reading import ends
 from gateway.providers.reading.content import MOST_MESSAGES, Fragments, all_text, schemas, spoken, texts, tool_call
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.providers.reading.lenient import (
+    LONGEST_NAME,
+    Members,
+    count,
+    mapping,
+    member,
+    named,
+    objects,
+    parsed,
+    text,
+)
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 NO_USAGE: Final = Usage()
@@ -54,8 +64,9 @@ def glance(facts: Facts, answer: bytes) -> bool:
         told = _answer.decode(answer)
     except (ValueError, RecursionError):
         return False
-    facts.response_id, facts.response_model = named(told.id), named(told.model)
-    facts.finish_reasons = [reason for choice in told.choices if (reason := named(choice.finish_reason))]
+    facts.response_id, facts.response_model = told.id[:LONGEST_NAME] or None, told.model[:LONGEST_NAME] or None
+    reasons = [choice.finish_reason for choice in told.choices]
+    facts.finish_reasons = [reason[:LONGEST_NAME] for reason in reasons if reason]
     usage = told.usage
     prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details
     cached = prompt.cached_tokens

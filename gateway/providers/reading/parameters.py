@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.providers.reading.lenient import Members, member
+from gateway.providers.reading.lenient import Members, parsed
 
 _MOST: Final = 40
 _LONGEST: Final = 64
@@ -69,16 +69,19 @@ _SECRET: Final = re.compile(r"api.?key|secret|password|authorization|access.?tok
 def parameters_of(asked: Members) -> dict[str, Any]:
     """The invocation parameters among a request's members, bounded in number and size."""
     found: dict[str, Any] = {}
-    for name in asked:
+    for name, value in asked.items():
         if len(name) > _LONGEST or len(found) >= _MOST or not _may_be_one(name):
             continue
-        raw = asked[name]
-        if isinstance(raw, msgspec.Raw) and len(memoryview(raw)) > _MOST_BYTES:
-            continue
-        value = member(asked, name)
-        if _is_flat(value) or (name in _OBJECTS and isinstance(value, dict)):
+        if type(value) is msgspec.Raw:
+            if len(memoryview(value)) > _MOST_BYTES:
+                continue
+            value = parsed(value)
+        if type(value) in _PLAIN or _is_flat(value) or (name in _OBJECTS and isinstance(value, dict)):
             found[name] = value
     return found
+
+
+_PLAIN: Final = frozenset({str, int, bool})
 
 
 @lru_cache(maxsize=256)
