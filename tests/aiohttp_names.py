@@ -2,7 +2,8 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -44,14 +45,15 @@ def made_by(owner: type) -> set[str]:
     return names
 
 
-def private_in_aiohttp() -> set[str]:
-    """Every private name that a class of aiohttp has."""
+@cache
+def private_in_aiohttp() -> frozenset[str]:
+    """Every private name that a class of aiohttp has. To find them takes a second."""
     folder = Path(aiohttp.__file__).parent
     trees = [ast.parse(path.read_text()) for path in folder.glob("*.py") if path.name not in TESTING_ONLY]
-    return {name for tree in trees for name in _defined(tree) if _is_private(name)}
+    return frozenset(name for tree in trees for name in _defined(tree) if _is_private(name))
 
 
-def private_names_used(path: Path, known: set[str]) -> Iterator[str]:
+def private_names_used(path: Path, known: Collection[str]) -> Iterator[str]:
     """The private names of aiohttp's that a file of ours imports, or reads, sets or overrides in aiohttp's objects.
 
     An attribute of `self` is aiohttp's in a class that derives from something; that of a class of our own is not.
