@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
@@ -53,7 +53,7 @@ def private_in_aiohttp() -> frozenset[str]:
     return frozenset(name for tree in trees for name in _defined(tree) if _is_private(name))
 
 
-def private_names_used(path: Path, known: Collection[str]) -> Iterator[str]:
+def private_names_used(path: Path, known: frozenset[str]) -> Iterator[str]:
     """The private names of aiohttp's that a file of ours imports, or reads, sets or overrides in aiohttp's objects.
 
     An attribute of `self` is aiohttp's in a class that derives from something; that of a class of our own is not.
