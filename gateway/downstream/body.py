@@ -33,7 +33,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
 async def _read_sent(request: web.Request, limit: int) -> bytes:
     content = request._payload
-    if content._eof and content._exception is None:  # it came with the head
+    if content is EMPTY_PAYLOAD or (content._eof and content._exception is None):  # it came with the head
         body = _taken(content)
         request._state[EXCHANGE].bytes_in += len(body)
         if len(body) > limit:

@@ -130,7 +130,7 @@ class GuardedConnection(RequestHandler):
             return
         if self._force_close or self._parser is None:
             return
-        begins = self._to_come == 0
+        begins = self._to_come == 0 and self._inbound.is_eof()
         if begins and not (self._last or self._close or self._server.last_call):
             known = self._known.read(data)
             if known is not None:
@@ -145,9 +145,11 @@ class GuardedConnection(RequestHandler):
         if data:
             self._to_come = request_head.to_come(messages, data) if begins else max(self._to_come - len(data), -1)
         if messages:
-            if begins and self._to_come == 0 and self._known.can_learn(data):
-                self._unlearned = messages[0][0], data
             self._accept(messages, len(data))
+            if begins and self._to_come == 0 and self._known.can_learn(data):
+                lesson = messages[0][0], data
+                if self._messages and self._messages[-1][0] is lesson[0]:  # taken as it came
+                    self._unlearned = lesson
         elif data and between_requests:
             self._head_grew(len(data))
 
@@ -248,7 +250,7 @@ class GuardedConnection(RequestHandler):
 
     def refuse(self, objection: Objection) -> None:
         """Read nothing more. A request whose body is broken hears of it and answers; else a refusal does, in turn."""
-        self._deaf = True
+        self._deaf, self._unlearned = True, None
         error = objection.raised()
         peer = self.peername[0] if isinstance(self.peername, tuple) else "local"
         begun = not self._inbound.is_eof()
@@ -277,6 +279,8 @@ class GuardedConnection(RequestHandler):
             message, payload = self._messages.popleft()
             if self._parser is not None:
                 self._parser.message_consumed()
+                if self._to_come < 0 and not (self._messages or self._deaf or self._reading_paused):
+                    self.data_received(b"")  # the parser may have kept a request, for want of room
             if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                 self._resume_reading_if_drained()
             if not await self._goes_on_after(message, payload):
@@ -300,7 +304,7 @@ class GuardedConnection(RequestHandler):
         self._current_request, self._request_in_progress = request, True
         try:
             response = await self._response(request, handler)
-            if self._unlearned is not None:
+            if self._unlearned is not None and self._unlearned[0] is message:
                 self._learn(response)
             if not getattr(response, "_eof_sent", False):  # a handler may return nothing at all
                 response = await self._finished(request, response)

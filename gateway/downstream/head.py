@@ -120,7 +120,8 @@ class Heads:
         )
 
     def _kind(self, name: bytes) -> int:
-        kind = _KINDS.get(name.lower(), _STEADY)
+        lower = name.lower()
+        kind = _ELSEWHERE if lower.startswith(_NOBODYS) else _KINDS.get(lower, _STEADY)
         if len(name) <= LONGEST_NAME:
             if len(self._kinds) >= MOST:
                 self._kinds.clear()
@@ -173,6 +174,7 @@ MOST_OF_A_SHAPE: Final = 64
 # a value of this request alone that goes on to the provider, or the trace it belongs to.
 _STEADY, _ELSEWHERE, _PROOF, _OWN, _TRACE = range(5)
 _KEPT: Final = (_STEADY, _OWN)
+_NOBODYS: Final = (b"proxy-", b"sec-websocket-")  # of one connection, some of them credentials; never sent on
 _KINDS: Final[dict[bytes, int]] = {
     **dict.fromkeys(headers.CREDENTIALS, _ELSEWHERE),
     **dict.fromkeys(headers.WHO_THE_CLIENT_IS, _ELSEWHERE),

@@ -3,6 +3,7 @@
 What a parser must have judged before: the shape of the head (`wire/shape.py`), and the very target.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,12 +13,17 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.downstream.connection_bounds import ConnectionBounds
+from gateway.downstream.request_head import objection_to
 from gateway.wire.headers import Field
-from gateway.wire.shape import LONGEST, Shape, Shapes
+from gateway.wire.shape import LONGEST, Shape, Shapes, has_shape, is_whole
 
 MOST_TARGETS: Final = 1024
 LONGEST_TARGET: Final = 256
 LONGEST_LESSON: Final = 4 * LONGEST
+
+
+# A query may hold what is one client's own: a ticket, a signature. These parameters never do.
+_is_everybodys = re.compile(r"[^?]*(?:\?(?:(?:api-version|alt|beta|stream_mode)=[\w.-]{0,32}&?)+)?").fullmatch
 
 
 class Known(Struct, frozen=True, eq=False):
@@ -106,10 +112,12 @@ class KnownRequests:
 
     def learn(self, message: RawRequestMessage, data: bytes) -> None:
         """Take note of a request that the parser found `data` to be, and that was served."""
-        if message.should_close or message.upgrade or message.version is not HttpVersion11:
+        if message.should_close or message.upgrade or message.version is not HttpVersion11 or objection_to(message):
+            return
+        if not is_whole(message.raw_headers, data) or not has_shape(message.raw_headers):
             return
         target = message.path.encode("utf-8", "surrogateescape")
-        if len(target) > LONGEST_TARGET:
+        if len(target) > LONGEST_TARGET or not _is_everybodys(message.path):
             return
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()

@@ -93,10 +93,13 @@ class ServedWorkflow:
             raise MethodNotAllowed("Without a ticket, this path is asked by POST.", headers={"Allow": "POST"})
         mode = exchange.stream_mode = self._mode(request)
         body, said = await read_checked(request, self.decoder, self.shared.limits.max_body_bytes)
-        speak_for(exchange)
         exchange.workflow_span_id = new_span_id(exchange.trace)
         if self.shared.capture:
             exchange.content = Content(input_value=body.decode("utf-8", "replace"))
+        with speak_for(exchange):
+            return await self._run(request, exchange, said, mode)
+
+    async def _run(self, request: web.Request, exchange: Exchange, said: Any, mode: StreamMode) -> web.StreamResponse:
         async with Run(self.endpoint, self._open_chat, exchange, said) as run:
             if mode is StreamMode.JSON:
                 return web.Response(body=msgspec.json.encode(await run.reply()), content_type="application/json")

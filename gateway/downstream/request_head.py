@@ -99,7 +99,7 @@ def to_come(messages: Sequence[tuple[RawRequestMessage, StreamReader]], data: by
 
     Below 0 if the next request may have begun already, or that cannot be told.
     """
-    if len(messages) != 1 or messages[0][0].chunked:
+    if len(messages) != 1 or messages[0][0].chunked or data[0] in b"\r\n":  # the parser skips empty lines
         return -1
     end = data.find(b"\r\n\r\n") + 4
     length = messages[0][0].headers.get(CONTENT_LENGTH, "0")

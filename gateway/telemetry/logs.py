@@ -6,6 +6,8 @@ What is said while a request is served names it and its trace. The table `FIELDS
 import asyncio
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -34,9 +36,14 @@ _served: ContextVar[Exchange | None] = ContextVar("served", default=None)
 _serving: dict[object, Exchange] = {}  # by the task that serves it
 
 
-def speak_for(exchange: Exchange) -> None:
-    """What the current task, and those it begins, say from now on is said on behalf of `exchange`."""
-    _served.set(exchange)
+@contextmanager
+def speak_for(exchange: Exchange) -> Iterator[None]:
+    """What the current task, and those it begins, say meanwhile is said on behalf of `exchange`."""
+    before = _served.set(exchange)
+    try:
+        yield
+    finally:
+        _served.reset(before)
 
 
 def serve(task: object, exchange: Exchange) -> None:

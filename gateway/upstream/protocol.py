@@ -266,7 +266,7 @@ class UpstreamProtocol(ResponseHandler):
         """Know the shape of a response that came whole in one piece, of the usual kind."""
         if message.code < 200 or message.code in (204, 304) or message.should_close or message.upgrade:
             return
-        if message.version is not HttpVersion11 or len(message.reason) > 64:
+        if message.version is not HttpVersion11 or len(message.reason) > 64 or "\0" in message.reason:
             return
         start = b"HTTP/1.1 %d %b" % (message.code, message.reason.encode("utf-8", "surrogateescape"))
         fields = message.raw_headers

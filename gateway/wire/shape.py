@@ -14,14 +14,15 @@ knows that a message begins with the piece. All else is left to the parser, whic
 
 import re
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
-from gateway.wire.headers import Fields, all_tokens
+from gateway.wire.headers import Field, Fields, all_tokens
 
 MOST: Final = 8
 """Shapes that are known at a time; each that does not fit costs a message a fraction of a microsecond."""
-MOST_EVER: Final = 64
-"""Shapes that are learned in all: to learn one takes a millisecond."""
+PAUSE: Final = 1.0
+"""Seconds from one lesson to the next: to learn a shape takes a millisecond."""
 MOST_MET: Final = 256
 LONGEST: Final = 4096
 """Bytes of a head; less than any bound that the parser has."""
@@ -67,12 +68,13 @@ class Shapes(Generic[T]):
 
     def __init__(self) -> None:
         self._known: list[Shape[T]] = []
-        self._met: set[tuple[bytes, ...]] = set()
-        self._left = MOST_EVER
+        self._met: set[tuple[Field, ...]] = set()
+        self._refused: set[tuple[Field, ...]] = set()  # they are written in another way
+        self._next = 0.0  # lesson, in the monotonic clock's time
 
     @property
     def can_learn(self) -> bool:
-        return self._left > 0
+        return monotonic() >= self._next
 
     def find(self, data: bytes) -> Found[T] | None:
         """The message that `data` is, if it is one of a known shape, whole."""
@@ -87,20 +89,31 @@ class Shapes(Generic[T]):
 
     def learn(self, start: bytes, fields: Fields, data: bytes, keep: Callable[[], T]) -> None:
         """Take note that the parser found `fields` in `data`; of a shape met before, `keep()` is kept."""
-        if not self._left or not is_whole(fields, data) or not has_shape(fields):
+        if not self.can_learn or not is_whole(fields, data) or not has_shape(fields):
             return
-        shown = (start, *[name for name, _ in fields])
+        shown = (
+            (start, b""),
+            *[(name, value if name.lower() in _PART_OF_THE_SHAPE else b"") for name, value in fields],
+        )
+        if shown in self._refused:
+            return
         if shown not in self._met:
-            if len(self._met) >= MOST_MET:
-                self._met.clear()
-            self._met.add(shown)
+            _remember(self._met, shown)
             return
-        self._left -= 1
+        self._next = monotonic() + PAUSE
         shape = Shape(start, fields, keep())
         read = shape.read(data)
         if read is not None and [*read[0][-len(fields) :]] == [value for _, value in fields]:
             self._known.insert(0, shape)
             del self._known[MOST:]
+        else:
+            _remember(self._refused, shown)
+
+
+def _remember(shapes: set[tuple[Field, ...]], shown: tuple[Field, ...]) -> None:
+    if len(shapes) >= MOST_MET:
+        shapes.clear()
+    shapes.add(shown)
 
 
 def is_whole(fields: Fields, data: bytes) -> bool:

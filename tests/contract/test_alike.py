@@ -8,6 +8,12 @@ from gateway.wire import shape
 from tests.contract.calling import OK, Open, Whole, a_call, get, post
 from tests.scripted import ScriptedUpstream, answer, begin, chunk, close, end, pause, send
 
+
+@pytest.fixture(autouse=True)
+def quick_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "PAUSE", 0.0)
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nX-Own: %d\r\nContent-Length: %d\r\nContent-Type: application/json\r\n\r\n"
 
 
@@ -99,6 +105,14 @@ async def test_a_head_that_would_be_refused_is_refused(
     upstream.will(send(raw), close())
     with pytest.raises(UpstreamError):
         await whole(transport, post())
+
+
+async def test_a_reason_that_is_refused_is_not_learned(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
+    transport = connect()
+    for _ in range(4):
+        upstream.will(send((HEAD % (1, 2) + b"{}").replace(b"OK", b"O\0K")), close())
+        with pytest.raises(UpstreamError):
+            await whole(transport, post())
 
 
 async def test_streams_between_them_are_streams(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:

@@ -1,5 +1,6 @@
 """Requests of a known shape are the requests that aiohttp's parser would have made of them."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,10 +8,17 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 
 from gateway.downstream.connection_bounds import ConnectionBounds
+from gateway.downstream.head import Heads
 from gateway.downstream.known_request import KnownRequest
+from gateway.wire import shape
 from gateway.wire.shape import LONGEST
 from tests.guarded_app import BROAD, Served, answer_to, assert_refusal, on_both_loops, served
 from tests.raw_http import RawClient, connected
+
+
+@pytest.fixture(autouse=True)
+def quick_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "PAUSE", 0.0)
 
 
 class Seen:
@@ -22,17 +30,20 @@ class Seen:
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.append(request)
+        await asyncio.sleep(float(request.headers.get("X-Wait", "0")))
         assert request.clone(rel_url="/other").path == "/other"
         self.bodies.append(await request.read())
-        return web.Response(status=int(request.query.get("status", "200")), body=self.bodies[-1])
+        return web.Response(status=int(request.headers.get("X-Status", "200")), body=self.bodies[-1])
 
     @property
     def was_known(self) -> list[bool]:
         return [isinstance(request._message, KnownRequest) for request in self.requests]
 
 
-def a_request(body: bytes = b"{}", *, own: str = "1", target: str = "/seen?a=%20b", key: str = "k") -> bytes:
-    head = f"POST {target} HTTP/1.1\r\nHost: gateway:80\r\nX-Own: {own}\r\nX-API-Key: {key}\r\n"
+def a_request(
+    body: bytes = b"{}", *, own: str = "1", target: str = "/seen?alt=sse", key: str = "k", status: int = 200
+) -> bytes:
+    head = f"POST {target} HTTP/1.1\r\nHost: gateway:80\r\nX-Own: {own}\r\nX-API-Key: {key}\r\nX-Status: {status}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
 
 
@@ -92,10 +103,10 @@ async def test_a_target_that_was_never_parsed_is_parsed() -> None:
         await teach(it)
         async with connected(it.port) as client:
             for _ in range(2):
-                await ask(client, a_request(target="/seen?other=1"))
+                await ask(client, a_request(target="/seen?alt=1"))
             await ask(client, a_request(target="/seen?#fragment"), status=400)
     assert seen.was_known == [False, False, False, True]
-    assert [request.query_string for request in seen.requests[2:]] == ["other=1"] * 2
+    assert [request.query_string for request in seen.requests[2:]] == ["alt=1"] * 2
 
 
 @on_both_loops
@@ -155,9 +166,9 @@ async def test_only_what_was_served_is_learned() -> None:
     async with served(handlers={"/seen": seen.handle}) as it:
         async with connected(it.port) as client:
             for _ in range(4):
-                await ask(client, a_request(target="/seen?status=401"), status=401)
+                await ask(client, a_request(status=401), status=401)
             for _ in range(3):
-                await ask(client, a_request(target="/seen?status=200"))
+                await ask(client, a_request())
     assert seen.was_known == [False] * 6 + [True]
 
 
@@ -203,3 +214,90 @@ async def test_a_body_of_any_size_is_taken(size: int) -> None:
         async with connected(it.port) as client:
             assert len(await ask(client, a_request(b"x" * size))) == size
             assert await ask(client, a_request()) == b"{}"
+
+
+@on_both_loops
+async def test_who_is_refused_while_another_is_served_teaches_nothing() -> None:
+    seen = Seen()
+    refused = a_request(b"").replace(b"POST", b"TRACE")
+    async with served(handlers={"/seen": seen.handle}) as it:
+        for _ in range(3):
+            async with connected(it.port) as client:
+                await client.send(a_request().replace(b"X-Own: 1", b"X-Wait: 0.1"), 0.05, refused)
+                assert [(await client.response()).status for _ in range(2)] == [200, 501]
+        assert (await answer_to(it, refused)).status == 501
+
+
+@on_both_loops
+async def test_each_request_teaches_its_own_shape_alone() -> None:
+    seen = Seen()
+    unserved = a_request(target="/seen?api-version=1", status=413)
+    async with served(handlers={"/seen": seen.handle}) as it:
+        for _ in range(4):
+            async with connected(it.port) as client:
+                await client.send(a_request().replace(b"X-Own: 1", b"X-Wait: 0.1"), 0.05, unserved)
+                assert [(await client.response()).status for _ in range(2)] == [200, 413]
+    assert not any(seen.was_known[1::2])
+
+
+@on_both_loops
+async def test_empty_lines_before_a_request_begin_no_other() -> None:
+    """Where they are taken for the end of the head, the body seems to end as much earlier as the head is long."""
+    seen = Seen()
+    inner = a_request(b"inner")
+    for lines in (b"\r\n", b"\r\n\r\n", b"\n\n", b"\r\n\r\n\r\n\r\n"):
+        async with served(handlers={"/seen": seen.handle}) as it:
+            await teach(it)
+            for early in (10, 30):
+                head = len(a_request(b"x" * 100, own="o" * 200)) - 100
+                body = b"x" * early + inner + b"y" * (len(lines) + head - len(inner) - 4)
+                outer = lines + a_request(body, own="o" * 200)
+                cut = len(lines) + head + early
+                end = cut + len(inner)
+                async with connected(it.port) as client:
+                    assert await ask(client, outer[:cut], 0.02, outer[cut:end], 0.02, outer[end:]) == body
+    assert b"inner" not in seen.bodies
+
+
+@on_both_loops
+async def test_no_query_that_may_be_one_clients_own_is_kept() -> None:
+    seen = Seen()
+    async with served(handlers={"/seen": seen.handle}) as it:
+        async with connected(it.port) as client:
+            for target in (
+                "/seen?sig=SECRET",
+                "/seen?api-version=1&ticket=SECRET",
+                "/seen?api-version=1",
+                "/seen?alt=sse",
+            ):
+                for _ in range(3):
+                    await ask(client, a_request(target=target))
+            await ask(client, b"GET /seen?a=SECRET HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert it.runner is not None
+        server: Any = it.runner.server
+        assert sorted(server.known._targets) == [b"/seen?alt=sse", b"/seen?api-version=1"]
+
+
+@on_both_loops
+async def test_credentials_for_a_proxy_are_no_part_of_what_is_kept() -> None:
+    heads, told = Heads(), []
+
+    async def read(request: web.Request) -> web.Response:
+        told.append(heads.read(request))
+        return web.Response()
+
+    async with served(handlers={"/seen": read}) as it, connected(it.port) as client:
+        for number in range(4):
+            fields = f"Proxy-Authorization: SECRET{number}\r\nSec-WebSocket-Protocol: SECRET\r\nX-API-Key".encode()
+            await ask(client, a_request().replace(b"X-API-Key", fields))
+    assert len({id(each.head) for each in told}) == 1
+    assert "SECRET" not in repr(told[0].head.form.fields) + repr(heads._known)
+
+
+@on_both_loops
+async def test_what_the_parser_keeps_back_is_answered() -> None:
+    seen = Seen()
+    get = b"GET /seen HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with served(handlers={"/seen": seen.handle}) as it, connected(it.port) as client:
+        await client.send(a_request(b"abcdef")[:-3], 0.05, b"def", 0.05, get + get)
+        assert [(await client.response()).body for _ in range(3)] == [b"abcdef", b"", b""]

@@ -54,8 +54,8 @@ def test_what_is_said_while_a_request_is_served_names_it_and_its_trace(kept: Kep
     made = exchange()
 
     def served() -> None:
-        logs.speak_for(made)
-        logging.getLogger("gateway").error("a bug")
+        with logs.speak_for(made):
+            logging.getLogger("gateway").error("a bug")
 
     copy_context().run(served)
     logging.getLogger("gateway").error("no request's")
@@ -73,8 +73,8 @@ def test_a_line_holds_those_fields_alone(kept: Kept) -> None:
     logs.through(kept, Log(format="json"))  # type: ignore[arg-type]
 
     def served() -> None:
-        logs.speak_for(exchange())
-        logging.getLogger("gateway").error("a bug", exc_info=ValueError())
+        with logs.speak_for(exchange()):
+            logging.getLogger("gateway").error("a bug", exc_info=ValueError())
 
     copy_context().run(served)
     assert list(json.loads(kept.lines[0])) == list(logs.FIELDS)

@@ -162,7 +162,8 @@ def test_what_is_long_is_not_known() -> None:
     assert shapes.find(data) is None
 
 
-def test_the_latest_shapes_are_kept_and_learning_ends() -> None:
+def test_the_latest_shapes_are_kept_and_lessons_have_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "PAUSE", 0.0)
     shapes = Shapes[int]()
 
     def teach(number: int) -> bytes:
@@ -176,7 +177,27 @@ def test_the_latest_shapes_are_kept_and_learning_ends() -> None:
     taught = [teach(number) for number in range(shape.MOST + 2)]
     known = [shapes.find(data) is not None for data in taught]
     assert known == [False, False, *[True] * shape.MOST]
-    for number in range(shape.MOST + 2, shape.MOST_EVER):
-        teach(number)
+    monkeypatch.setattr(shape, "PAUSE", 60.0)
+    assert shapes.find(teach(1000)) is not None
     assert not shapes.can_learn
-    assert shapes.find(teach(1000)) is None
+    assert shapes.find(teach(1001)) is None
+
+
+def test_what_is_written_in_another_way_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "PAUSE", 0.0)
+    made: list[None] = []
+    shapes = Shapes[None]()
+    for _ in range(9):
+        data = b"GET / HTTP/1.1\r\nX:1\r\nContent-Length: 0\r\n\r\n"
+        shapes.learn(rb"GET / HTTP/1\.1", [(b"X", b"1"), (b"Content-Length", b"0")], data, lambda: made.append(None))
+    assert shapes.find(data) is None
+    assert len(made) == 1
+
+
+def test_other_values_of_what_is_part_of_a_shape_are_another_shape() -> None:
+    shapes = Shapes[None]()
+    for host in (b"a", b"b", b"c", b"d"):
+        data = b"GET / HTTP/1.1\r\nHost: %b\r\nContent-Length: 0\r\n\r\n" % host
+        shapes.learn(rb"GET / HTTP/1\.1", [(b"Host", host), (b"Content-Length", b"0")], data, lambda: None)
+        assert shapes.find(data) is None
+    assert shapes.can_learn
