@@ -26,6 +26,7 @@ from gateway.telemetry.otlp import CLIENT, INTERNAL, SERVER, attribute, attribut
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _UNMATCHED = "unmatched"
+MOST_REASONS = 8  # of a call whose frame is kept
 _ERRORS, _SERVER_ERRORS = 400, 500
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200  # OpenTelemetry's SpanFlags
 
@@ -113,7 +114,8 @@ class SpanTree:
         if theirs and _is_plain(theirs) is None:
             theirs, own = "", (*own, ("upstream_request_id", theirs))
         told = _Told(exchange.project, call.provider, call.outcome, call.error, own)
-        frame = _call_frame if len(described.parameters) <= LONGEST else _call_frame.__wrapped__
+        is_short = len(described.parameters) <= LONGEST and len(described.finish_reasons) <= MOST_REASONS
+        frame = _call_frame if is_short else _call_frame.__wrapped__
         before, between, after = frame(described, told, len(exchange.id), len(theirs))
         return b"".join(
             (
