@@ -164,6 +164,7 @@ class Client(asyncio.Protocol):
             if not data.startswith(b"HTTP/1.1 200"):
                 self._failed()
                 return
+            data = data.partition(b"\r\n\r\n")[2]  # a head may end like a stream: with an id that ends with a 0
         if data.endswith(b"0\r\n\r\n"):
             del self.streams.open[self._stream]
             self._done()
