@@ -79,7 +79,7 @@ class Ground:
         return [await connect(self.streams, subject.port, path or subject.path, KEY, body) for _ in range(CONNECTIONS)]
 
 
-NO_ROOM = "The load takes as much as a worker: with fewer than four cores a second one gains nothing."
+NO_ROOM = "The load takes as much as a worker: with fewer than four cores a second one gains nothing"
 
 
 async def two_workers(ground: Ground) -> list[Chart]:
@@ -97,9 +97,7 @@ async def two_workers(ground: Ground) -> list[Chart]:
         ground.tell(f"workers: {name}")
         chart.lines[name] = list(zip((1.0, 2.0), await ground.ratios(subjects, ask), strict=True))
     if len(os.sched_getaffinity(0)) < 4:
-        chart.remarks.append(
-            "The load takes as much as a worker: with fewer than four cores a second one gains nothing."
-        )
+        chart.remarks.append(NO_ROOM)
     return [chart]
 
 
