@@ -18,7 +18,7 @@ from gateway.telemetry.exchange import Exchange
 
 View = Callable[[Exchange], None]
 
-MOST_AT_ONCE: Final = 16  # which takes about a millisecond
+MOST_AT_ONCE: Final = 32  # which takes about a millisecond
 LATEST: Final = 0.005  # seconds after an exchange has ended
 
 logger = logging.getLogger("gateway")

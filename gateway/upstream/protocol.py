@@ -225,7 +225,8 @@ class UpstreamProtocol(ResponseHandler):
         if self._untouched:
             self._receive_first(data)
             return
-        self.heard = self.heard or self.waiting_for is not Waiting.HEAD  # interim heads do not put off the deadline
+        if not self.heard and self.waiting_for is not Waiting.HEAD:  # interim heads do not put off the deadline
+            self.heard = True
         sink, body, parser = self._sink, self._body, self._parser
         if sink is None or body is None or parser is None:
             self._receive(data)

@@ -31,8 +31,8 @@ async def test_one_short_round_gives_a_table_of_ratios() -> None:
         assert found, row
         # Figures that can be negative by noise are only read.
         assert [float(figure) > 0 for figure in found.groups()].count(False) == 0 or row.startswith(("added", "memory"))
-    for row in ("event loop's lag", "the same while scraped"):
-        assert re.search(rf"\| {row}[^|]*\|  \| [\d.]+ \|  \|", out.decode()), row
+    for row in ("of which all features", "event loop's lag", "the same while scraped"):
+        assert re.search(rf"\| {row}[^|]*\|  \| -?[\d.]+ \|  \|", out.decode()), row
 
 
 async def test_a_short_look_at_scale_gives_a_page_of_tables_and_plots(tmp_path: Path) -> None:
