@@ -130,13 +130,13 @@ class GuardedConnection(RequestHandler):
             return
         if self._force_close or self._parser is None:
             return
-        begins = self._to_come == 0 and self._inbound.is_eof()
+        between_requests = self._inbound.is_eof()
+        begins = between_requests and self._to_come == 0
         if begins and not (self._last or self._close or self._server.last_call):
             known = self._known.read(data)
             if known is not None:
                 self._accept_known(*known)
                 return
-        between_requests = self._inbound.is_eof()
         try:
             messages, _, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:

@@ -54,7 +54,7 @@ _BY_ENDING: Final = (
 )
 
 
-@lru_cache(1024)
+@lru_cache(256)
 def api_at(path: str) -> Api | None:
     """The API that a path without query belongs to, None if it is no known one."""
     if "%3" in path:

@@ -99,8 +99,7 @@ class Tracing:
         until = perf_counter() + seconds
         while self._waiting and perf_counter() < until:
             exchange = self._waiting.popleft()
-            if self._weighs:
-                self._weight -= _weight_of(exchange)
+            self._weight -= _weight_of(exchange)
             self._encode(exchange)
 
     def _encode(self, exchange: Exchange) -> None:

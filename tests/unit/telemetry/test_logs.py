@@ -1,5 +1,6 @@
 """What is no exchange is said in the same form, one line each."""
 
+import asyncio
 import json
 import logging
 import re
@@ -62,6 +63,27 @@ def test_what_is_said_while_a_request_is_served_names_it_and_its_trace(kept: Kep
     during, outside = (line.decode() for line in kept.lines)
     assert made.trace.trace_id in during and made.id in during
     assert made.trace.trace_id not in outside and "trace_id" not in outside
+
+
+async def test_a_task_speaks_for_whom_it_serves_and_its_workflow_for_nobody_afterwards(kept: Kept) -> None:
+    logs.through(kept, Log(format="json"))  # type: ignore[arg-type]
+    task, first, second = asyncio.current_task(), exchange(id="first"), exchange(id="second")
+
+    async def say() -> None:
+        logging.getLogger("gateway").error("a bug")
+
+    await say()
+    logs.serve(task, first)
+    await say()
+    with logs.speak_for(first):
+        await asyncio.create_task(say())
+    logs.served(task)
+    logs.serve(task, second)
+    await say()
+    await asyncio.create_task(say())  # nobody has said for whom
+    logs.served(task)
+    await say()
+    assert [json.loads(line).get("request_id") for line in kept.lines] == [None, "first", "first", "second", None, None]
 
 
 def test_the_document_explains_each_field_of_these_lines() -> None:
