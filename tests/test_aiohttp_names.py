@@ -19,7 +19,6 @@ OURS = {
     "gateway/downstream/cors.py": {"_app"},
     "gateway/downstream/relayed.py": {"_length", "_lines", "_writer"},
     "gateway/downstream/runner.py": {"_timer"},
-    "gateway/upstream/protocol.py": {"_body"},
 }
 """Names of our own that some class of aiohttp has too, but none that these derive from."""
 

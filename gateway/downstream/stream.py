@@ -99,15 +99,14 @@ async def _until_the_end(
 class Outflow:
     """A body on its way to a client, and how far it has come. What a relayed one is handed over to."""
 
-    __slots__ = ("_before", "_chunked", "_is_chunked", "_last", "_protocol", "_put", "_request", "exchange", "response")
+    __slots__ = ("_before", "_chunked", "_last", "_protocol", "_request", "exchange", "response")
 
     def __init__(self, request: web.Request, response: web.StreamResponse, exchange: Exchange) -> None:
         self._request = request
         self._protocol = request.protocol
         self.response = response
         self.exchange = exchange
-        self._put = response.put if isinstance(response, RelayedResponse) else _refuse
-        self._is_chunked, self._chunked = response.chunked, False
+        self._chunked: asyncio.Transport | None = None  # once the head is out, and if all after it is chunks
         self._last = self._before = b""
 
     async def send_all(self, frames: AsyncIterator[bytes]) -> None:
@@ -125,20 +124,32 @@ class Outflow:
             exchange.bytes_out += len(frame)
             self._before, self._last = self._last, frame
 
-    def take(self, piece: bytes) -> bool:
-        """Write `piece` now; whether the client has room for more."""
-        exchange, protocol = self.exchange, self._protocol
-        if self._chunked and protocol.transport is not None and not protocol.transport.is_closing():
-            protocol.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        elif self._put(piece):
-            self._chunked = self._is_chunked  # the head is out: from here on a piece is a chunk
-        else:
+    def take(self, piece: bytes, framed: bytes = b"") -> bool:
+        """Write `piece` now, `framed` where that can be; whether the client has room for more."""
+        transport = self._chunked
+        if transport is None:
+            if not self._put_first(piece):
+                return False
+        elif transport.is_closing():
             return False
-        if exchange.first_byte is None:
-            exchange.first_byte = monotonic_ns()
-        exchange.bytes_out += len(piece)
+        else:
+            transport.write(framed or b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.exchange.bytes_out += len(piece)
         self._before, self._last = self._last, piece
-        return not protocol._paused
+        return not self._protocol._paused
+
+    def _put_first(self, piece: bytes) -> bool:
+        """Write `piece` as the response frames it; if that is in chunks, the next one needs but its own frame."""
+        response = self.response
+        if not isinstance(response, RelayedResponse):
+            raise TypeError("Only a relayed response is handed a body")
+        if not response.put(piece):
+            return False
+        if self.exchange.first_byte is None:
+            self.exchange.first_byte = monotonic_ns()
+        if response.chunked:
+            self._chunked = self._request.transport
+        return True
 
     async def taken(self) -> None:
         """Wait until the client has room. Raises ConnectionResetError if it has left."""
@@ -157,10 +168,6 @@ class Outflow:
             with suppress(ConnectionResetError):
                 await self.response.write(words)
         close_visibly(self._request, self.response)
-
-
-def _refuse(piece: bytes) -> bool:
-    raise TypeError("Only a relayed response is handed a body")
 
 
 def last_words(response: web.StreamResponse, written: bytes, frame: bytes) -> bytes:

@@ -22,7 +22,7 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
 from gateway.errors import (
@@ -36,8 +36,10 @@ from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
 from gateway.upstream.pool import Pool
-from gateway.upstream.protocol import Response, UpstreamProtocol, Watch, WholeResponse
+from gateway.upstream.protocol import KnownResponse, Response, UpstreamProtocol
+from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Incoming, Outgoing, Sink
+from gateway.upstream.watch import Watch
 from gateway.wire.headers import NO_FIELDS, layout_of
 
 INTERIM_RESPONSES = 16
@@ -100,7 +102,6 @@ class DirectExchange:
         "_call",
         "_connection",
         "_names",
-        "_payload",
         "_protocol",
         "_request",
         "_transport",
@@ -139,13 +140,14 @@ class DirectExchange:
         transport.watch.add(protocol)
         try:
             self._write()
-            message, self._payload = await (protocol.read_head() if self._upload is None else self._next_head())
-            if type(message) is WholeResponse:
+            message, body = await (protocol.read_head() if self._upload is None else self._next_head())
+            if type(message) is KnownResponse:
                 known, self._names, self.values, self._body = message.known, message.names, message.values, message.body
                 self.status, self.reason, self.layout = known.code, known.reason, known.layout
             else:
-                await self._judge(message)
-                protocol.await_body(self._payload)
+                body = await self._judge(message, body)
+            if self._body is None:
+                protocol.await_body(body)
         except BaseException as error:
             await self._leave(clean=False)
             if isinstance(error, GatewayError) or not isinstance(error, Exception):
@@ -170,7 +172,8 @@ class DirectExchange:
 
     @property
     def ready(self) -> bool:
-        return self._payload.is_eof() or bool(self._payload._buffer)
+        body = self._protocol.body
+        return self._body is not None or body.is_eof() or bool(body._buffer)
 
     def whole(self) -> bytes | None:
         if self._body is not None:
@@ -178,22 +181,24 @@ class DirectExchange:
         if not self._has_ended() or self._protocol.is_held_back:
             return None
         self._was_whole = True
-        if self._payload is EMPTY_PAYLOAD:
+        body = self._protocol.body
+        if body is EMPTY_PAYLOAD:
             return b""
-        pieces = self._payload._buffer
+        pieces = body._buffer
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _has_ended(self) -> bool:
-        return self._payload.is_eof() and self._payload.exception() is None
+        body = self._protocol.body
+        return body.is_eof() and body.exception() is None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes; each read waits until the last chunk was taken."""
-        payload = self._payload
+        body = self._protocol.reader()
         if self._body:
             yield self._body
         while True:
             try:
-                chunk = await payload.readany()
+                chunk = await body.readany()
             except _BROKEN as error:
                 raise self._broken(
                     error, UpstreamTruncated(f"{self._call.provider} broke off in the middle of its response.")
@@ -202,16 +207,20 @@ class DirectExchange:
                 return
             yield chunk
 
-    async def hand_over(self, sink: Sink) -> None:
+    async def hand_over(self, sink: Sink, tap: Tap) -> None:
         """The body to `sink`, in the moment it arrives."""
-        if self._body and not sink.take(self._body):
-            await sink.taken()
-        while not await self._hand_over(sink):
+        if self._body:
+            tap.first = monotonic_ns()
+            has_room = sink.take(self._body)
+            tap.hear(self._body)
+            if not has_room:
+                await sink.taken()
+        while not await self._hand_over(sink, tap):
             await sink.taken()
 
-    async def _hand_over(self, sink: Sink) -> bool:
+    async def _hand_over(self, sink: Sink, tap: Tap) -> bool:
         try:
-            return await self._protocol.hand_over(self._payload, sink)
+            return await self._protocol.hand_over(sink, tap)
         except _BROKEN as error:
             raise self._broken(
                 error, UpstreamTruncated(f"{self._call.provider} broke off in the middle of its response.")
@@ -254,21 +263,21 @@ class DirectExchange:
             raise UpstreamError("The request body ended early.")
         protocol.await_head()
 
-    async def _judge(self, message: RawResponseMessage | WholeResponse) -> None:
-        """Look closely at a head, and take it over; the one that follows if it is interim."""
+    async def _judge(self, message: RawResponseMessage | KnownResponse, body: StreamReader) -> StreamReader:
+        """Look closely at a head, and take it over; the one that follows if it is interim. Returns its body."""
         for _ in range(INTERIM_RESPONSES):
-            assert isinstance(message, RawResponseMessage)  # a whole one comes first, or not at all
+            assert isinstance(message, RawResponseMessage)  # a known one comes first, or not at all
             if message.code >= 200:
                 heads.refuse_ambiguous(self._call.provider, message)
                 fields = message.raw_headers
                 self.status, self.reason, self.layout = message.code, message.reason, layout_of(fields)
                 self._names, self.values = [name for name, _ in fields], [value for _, value in fields]
-                return
+                return body
             if message.code < 100:  # the parser is content with any digits
                 raise UpstreamError(f"{self._call.provider} sent a malformed response.")
             if message.code == 101:
                 raise UpstreamError(f"{self._call.provider} switched protocols unasked.")
-            message, self._payload = await self._next_head()
+            message, body = await self._next_head()
         raise UpstreamError(f"{self._call.provider} sent interim responses without end.")
 
     async def _next_head(self) -> Response:

@@ -3,10 +3,12 @@
 - It is *expected* to speak only between a request and the end of its response; bytes at any other time end it.
 - `fail` is the one way by which it is given up from the outside: it notes the error and breaks off; whoever waits for
   head, body or drain then meets that error.
-- A response that comes whole, in one piece, and of a shape that the parser has judged before, is read without it
-  (`wire/shape.py`). A parser is made for the first response that is not.
-- A body that is handed over goes to its `Sink` in the socket's own callback. Every byte of it still passes aiohttp's
-  parser first, which judges the framing and takes it off: the sink gets what a reader would have read, only sooner.
+- A body that is handed over goes to its `Sink` in the socket's own callback: the sink gets what a reader would have
+  read, only sooner.
+- What is of the plainest form is read without aiohttp's parser: a head in one piece, of a shape that the parser has
+  judged before (`wire/shape.py`), and behind it a body that is whole, or pieces that are whole chunks
+  (`wire/chunks.py`). At the first piece that is anything else a parser is made, or takes up where it stands; it judges
+  all framing that is not of that form, so that what is malformed ends as visibly broken as it would without us.
 
 This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.py` fails by name when one moves.
 """
@@ -15,7 +17,7 @@ import asyncio
 import re
 import select
 from collections.abc import Sequence
-from enum import Enum
+from time import monotonic_ns
 from typing import Any
 
 import aiohttp
@@ -27,34 +29,17 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from msgspec import Struct
 
-from gateway.errors import GatewayError, IdleTimeout, UpstreamTimeout
-from gateway.settings import Timeouts
+from gateway.errors import GatewayError
+from gateway.upstream.handed_over import Flow, HandedOver
+from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Sink
+from gateway.upstream.watch import Waiting
+from gateway.wire.chunks import CRLF, ENDED, LAST_CHUNK, LONGEST_SIZE, LOST, size_of, walk
 from gateway.wire.headers import Layout, layout_of
-from gateway.wire.shape import Shapes
+from gateway.wire.shape import Found, Shapes
 
 MAX_LINE = 32_768
 MAX_FIELDS = 256
-
-
-class HandedOver(StreamReader):
-    """A body whose pieces wait for the end of the socket's callback only. A reader becomes one by changing its class.
-
-    It has no limit of its own: what one callback brought is passed on at once, and a sink that has enough stops the
-    socket.
-    """
-
-    __slots__ = ()
-
-    def feed_data(self, data: bytes, size: int = 0) -> bool:
-        if data:
-            self._buffer.append(data)
-        return False
-
-    # Where one chunk ends and the next begins is the parser's business alone. It calls these for each, and a call of
-    # something that is not written in Python costs next to nothing.
-    begin_http_chunk_receiving: Any = staticmethod(type(None))
-    end_http_chunk_receiving: Any = staticmethod(type(None))
 
 
 class Known(Struct, frozen=True, gc=False):
@@ -65,16 +50,16 @@ class Known(Struct, frozen=True, gc=False):
     layout: Layout
 
 
-class WholeResponse(Struct, frozen=True):
-    """A final response that is here to its end: one of the shape with these `names`."""
+class KnownResponse(Struct, frozen=True):
+    """A final response of the shape with these `names`; its body, if that is here to its end."""
 
     known: Known
     names: tuple[bytes, ...]
     values: Sequence[bytes]
-    body: bytes
+    body: bytes | None
 
 
-Response = tuple[RawResponseMessage | WholeResponse, StreamReader]
+Response = tuple[RawResponseMessage | KnownResponse, StreamReader]
 
 
 class UpstreamProtocol(ResponseHandler):
@@ -91,9 +76,12 @@ class UpstreamProtocol(ResponseHandler):
         self.quiet_since = 0.0  # the watch's
         self.waiting_for = Waiting.NOTHING
         self._expected = False
-        self._body: StreamReader | None = None
+        self.body: StreamReader = EMPTY_PAYLOAD  # of the response whose head is in
         self._poll: select.poll | None = None
-        self._sink: Sink | None = None
+        self._flow: Flow | None = None  # of the body that is handed over
+        self._missing = LOST  # of the chunk that the body is in: `wire/chunks.py`
+        self._to_show = b""  # to a parser, before it could read on in a body that is followed without one
+        self._head_size = 0  # of that
         self._sink_is_full = False
         self._head: asyncio.Future[Response] | None = None
 
@@ -110,7 +98,7 @@ class UpstreamProtocol(ResponseHandler):
     def expect(self, method: str) -> None:
         """A request is about to be written, and `read_head` will be asked for the response."""
         self._expected = self.used = True
-        self._body = None
+        self.body, self._missing, self._to_show = EMPTY_PAYLOAD, LOST, b""
         self.waiting_for = Waiting.NOTHING
         if method == "HEAD" or self._tail:
             self._parse(method)
@@ -120,13 +108,13 @@ class UpstreamProtocol(ResponseHandler):
     def expect_parsed(self, method: str) -> None:
         """The same; the parser is to read the response."""
         self._expected = self.used = True
-        self._body = None
+        self.body, self._missing, self._to_show = EMPTY_PAYLOAD, LOST, b""
         self.waiting_for = Waiting.NOTHING
         self._parse(method)
 
     def _parse(self, method: str) -> None:
         # A new parser each time: one that was used may hold the beginning of a response that nobody asked for.
-        self._untouched = False
+        self._untouched, self._to_show = False, b""
         self.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
@@ -139,59 +127,68 @@ class UpstreamProtocol(ResponseHandler):
     def rest(self) -> None:
         """The response is complete; the connection goes back to the pool."""
         self._expected = self._untouched = False
-        self._body = None
+        self.body, self._missing, self._to_show = EMPTY_PAYLOAD, LOST, b""
         self.waiting_for = Waiting.NOTHING
 
-    async def hand_over(self, payload: StreamReader, sink: Sink) -> bool:
-        """Give the body to `sink`, what is here and what comes, until its end or until the sink is full.
+    async def hand_over(self, sink: Sink, tap: Tap) -> bool:
+        """Give the body to `sink` and to `tap`, what is here and what comes, until its end or until the sink is full.
 
         Returns whether it was the end; else it is to be called again when the sink can take more. Nothing is read in
         between. Raises what the body fails with.
         """
-        if payload.at_eof():
+        body = self.body
+        if body.at_eof():
             return True
-        payload.__class__ = HandedOver
-        self._sink, self._sink_is_full = sink, False
+        body.__class__ = HandedOver
+        self._flow, self._sink_is_full = Flow(sink, tap, body), False
         if self._buffer_paused:
             self._resume_reading_for_buffer()
-        self._pass_on(payload)
+        self._pass_on()
+        self._to_show = self._to_show[: self._head_size]
         if self._reading_paused and not self._sink_is_full:  # by a reader's limit, with bytes left in the parser
             self.resume_reading()
         try:
-            while not (self._sink_is_full or payload._eof):
-                if payload._exception is not None:
-                    raise payload._exception
-                payload._waiter = self._loop.create_future()
+            while not (self._sink_is_full or self.body._eof):
+                body = self.body
+                if body._exception is not None:
+                    raise body._exception
+                body._waiter = waiter = self._loop.create_future()
                 try:
-                    await payload._waiter
+                    await waiter
                 finally:
-                    payload._waiter = None
+                    self.body._waiter = None
         finally:
-            self._sink = None
-        return payload._eof and not self._sink_is_full
+            self._flow = None
+        return self.body._eof and not self._sink_is_full
 
-    def _pass_on(self, payload: StreamReader) -> None:
-        pieces = payload._buffer
-        if not pieces or self._sink is None:
-            return
-        piece = b"".join(pieces)
-        pieces.clear()
-        if not self._sink.take(piece):
-            self._filled(payload)
+    def _pass_on(self) -> None:
+        pieces, flow = self.body._buffer, self._flow
+        if pieces and flow is not None:
+            piece = b"".join(pieces)
+            pieces.clear()
+            self._give(flow, piece, b"")
 
-    def _filled(self, payload: StreamReader) -> None:
+    def _give(self, flow: Flow, piece: bytes, framed: bytes) -> None:
+        sink, tap, body = flow
+        if tap.first is None:
+            tap.first = monotonic_ns()
+        if not sink.take(piece, framed):
+            self._filled(body)
+        tap.hear(piece)
+
+    def _filled(self, body: StreamReader) -> None:
         """Read nothing more until the sink can take it."""
         self._sink_is_full = True
-        if not payload._eof:
+        if not body._eof:
             self._pause_reading_for_buffer()
-        if payload._waiter is not None and not payload._waiter.done():
-            payload._waiter.set_result(None)
+        if body._waiter is not None and not body._waiter.done():
+            body._waiter.set_result(None)
 
     def await_head(self) -> None:
         self.waiting_for, self.heard = Waiting.HEAD, True
 
     def await_body(self, payload: StreamReader) -> None:
-        self._body = payload
+        self.body = payload
         self.waiting_for, self.heard = Waiting.BODY, True
 
     def await_drain(self) -> None:
@@ -222,13 +219,24 @@ class UpstreamProtocol(ResponseHandler):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        flow = self._flow
+        if flow is not None and self._missing == 0:
+            # An event of a stream is one chunk in one piece mostly.
+            line_end = data.find(CRLF, 0, LONGEST_SIZE + 2)
+            size = size_of(data[:line_end]) if line_end > 0 else LOST
+            if size > 0 and len(data) == line_end + 4 + size and data.endswith(CRLF):
+                self.heard = True
+                self._give(flow, data[line_end + 2 : -2], data)
+                return
         if self._untouched:
             self._receive_first(data)
             return
         if not self.heard and self.waiting_for is not Waiting.HEAD:  # interim heads do not put off the deadline
             self.heard = True
-        sink, body, parser = self._sink, self._body, self._parser
-        if sink is None or body is None or parser is None:
+        if self._missing >= 0 and data and self._follow(data):
+            return
+        body, parser, flow = self.body, self._parser, self._flow
+        if flow is None or parser is None:
             self._receive(data)
             return
         try:
@@ -240,12 +248,24 @@ class UpstreamProtocol(ResponseHandler):
         else:
             if messages or upgraded:  # more than the response that was asked for
                 self.force_close()
-        pieces = body._buffer
-        if len(pieces) == 1:
-            if not sink.take(pieces.popleft()):
-                self._filled(body)
-        elif pieces:
-            self._pass_on(body)
+        if body._buffer:
+            self._pass_on()
+
+    def _follow(self, data: bytes) -> bool:
+        """See what chunks `data` brings, and pass it on as it is if they are whole; False if it is for the parser."""
+        missing, flow = self._missing, self._flow
+        chunks, self._missing = walk(data, missing)
+        if flow is not None and missing == self._missing == 0:
+            self._give(flow, b"".join(chunks), data)
+            return True
+        if flow is not None and missing == 0 and self._missing == ENDED and self._to_show:
+            self.body.feed_eof()  # first: after the last piece there is nothing to hold back
+            if chunks:
+                self._give(flow, b"".join(chunks), data[: -len(LAST_CHUNK)])
+            return True
+        if self._to_show:
+            self._parse_on()
+        return False
 
     def _receive_first(self, data: bytes) -> None:
         """Take in the beginning of a response, or all of it."""
@@ -253,18 +273,58 @@ class UpstreamProtocol(ResponseHandler):
         head = self._head
         if head is not None and not head.done():
             found = self._shapes.find(data)
-            if found is not None:
-                shape, values, body = found
-                self.waiting_for = Waiting.NOTHING
-                head.set_result((WholeResponse(shape.kept, shape.names, values, body), EMPTY_PAYLOAD))
+            if found is not None and self._receive_known(head, data, found):
                 return
         self._parse("")
         self._opening = data
         self.data_received(data)
         self._opening = b""
 
+    def _receive_known(
+        self,
+        waiting: "asyncio.Future[Response]",
+        data: bytes,
+        found: Found[Known],
+    ) -> bool:
+        """Take in a response of a known shape; False if its body begins in a way that is for the parser."""
+        shape, values, rest = found
+        whole: bytes | None = rest
+        body = EMPTY_PAYLOAD
+        if shape.is_in_chunks:
+            chunks, missing = walk(rest)
+            whole = b"".join(chunks) if missing == ENDED else None
+            if missing == 0:
+                self._to_show, self._head_size, self._missing = data, len(data) - len(rest), 0
+                body = StreamReader(self, self._read_bufsize, loop=self._loop)
+                if chunks:
+                    body.feed_data(b"".join(chunks))
+                self._payload = self.body = body
+            elif missing != ENDED:
+                return False
+        self.waiting_for = Waiting.NOTHING
+        waiting.set_result((KnownResponse(shape.kept, shape.names, values, whole), body))
+        return True
+
+    def reader(self) -> StreamReader:
+        """The body, for whoever reads it instead of having it handed over."""
+        if self._to_show:
+            self._parse_on()
+        return self.body
+
+    def _parse_on(self) -> None:
+        """From here on aiohttp's parser reads a body that was followed without it; it is shown what came before."""
+        shown, followed, flow = self._to_show, self.body, self._flow
+        self._parse("")
+        assert self._parser is not None
+        ((_, body),), _, _ = self._parser.feed_data(shown)
+        self._payload = self.body = body
+        if flow is not None:
+            body.__class__ = HandedOver
+            body._waiter, followed._waiter = followed._waiter, None
+            self._flow = flow._replace(body=body)
+
     def _learn(self, message: RawResponseMessage) -> None:
-        """Know the shape of a response that came whole in one piece, of the usual kind."""
+        """Know the shape of a response that begins in one piece, and is of the usual kind."""
         if message.code < 200 or message.code in (204, 304) or message.should_close or message.upgrade:
             return
         if message.version is not HttpVersion11 or len(message.reason) > 64 or "\0" in message.reason:
@@ -300,67 +360,16 @@ class UpstreamProtocol(ResponseHandler):
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
         # A parser that fails inside a body tells only whoever waits for the next head.
-        body = self._body
-        if body is not None and not body.is_eof() and body.exception() is None:
+        body = self.body
+        if not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError("The response body is broken"))
         if self._head is not None and not self._head.done():
             self._head.set_exception(exc)
         super().set_exception(exc, exc_cause)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        body = self._body
-        if body is not None and not body.is_eof() and (exc is not None or self.failure is not None):
+        body = self.body
+        if not body.is_eof() and (exc is not None or self.failure is not None):
             # A body that ends with the connection would look complete.
             body.set_exception(self.failure or aiohttp.ClientPayloadError("The connection was reset"))
         super().connection_lost(exc)
-
-
-class Waiting(Enum):
-    """What a connection waits for, and so which limit is running."""
-
-    NOTHING = 0
-    DRAIN = 1
-    HEAD = 2
-    BODY = 3
-
-
-class Watch:
-    """One coarse sweep over all connections in use, `protocols`, instead of a timer for each of their reads."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
-        self._loop = loop
-        self._timeouts = timeouts
-        self._period = min(max(min(timeouts.first_byte, timeouts.idle) / 10, 0.02), 1.0)
-        self.protocols: set[UpstreamProtocol] = set()
-        self._handle: asyncio.TimerHandle | None = None
-
-    def add(self, protocol: UpstreamProtocol) -> None:
-        self.protocols.add(protocol)
-        if self._handle is None:
-            self._handle = self._loop.call_later(self._period, self._sweep)
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self.protocols.clear()
-
-    def _sweep(self) -> None:
-        self._handle = None
-        now = self._loop.time()
-        for protocol in tuple(self.protocols):
-            # Paused: the client is slow, the provider is not.
-            if protocol.heard or protocol.waiting_for is Waiting.NOTHING or protocol.is_held_back:
-                protocol.heard = False
-                protocol.quiet_since = now
-            else:
-                self._judge(protocol, now - protocol.quiet_since)
-        if self.protocols:
-            self._handle = self._loop.call_later(self._period, self._sweep)
-
-    def _judge(self, protocol: UpstreamProtocol, quiet: float) -> None:
-        if protocol.waiting_for is Waiting.HEAD and quiet >= self._timeouts.first_byte:
-            protocol.fail(UpstreamTimeout("The provider did not begin to answer within its first-byte timeout."))
-        elif protocol.waiting_for is Waiting.BODY and quiet >= self._timeouts.idle:
-            protocol.fail(IdleTimeout("The provider fell silent in the middle of its response."))
-        elif protocol.waiting_for is Waiting.DRAIN and quiet >= self._timeouts.idle:
-            protocol.fail(UpstreamTimeout("The provider stopped taking the request body."))

@@ -130,12 +130,15 @@ class UpstreamResponse:
 
     async def hand_over(self, sink: Sink) -> None:
         """The body exactly as received, to `sink` in the moment it arrives. Raises like `chunks`."""
+        call, tap = self._call, self._tap
         try:
-            await self._incoming.hand_over(_Heard(sink, self._call, self._tap))
+            await self._incoming.hand_over(sink, tap)
             self._must_have_ended()
         except GatewayError as error:
-            self._call.failed(error)
+            call.failed(error)
             raise
+        finally:
+            call.first_byte, call.chunks, call.bytes_received = tap.first, tap.pieces, tap.size
         self.complete = True
 
     def _must_have_ended(self) -> None:
@@ -185,27 +188,3 @@ class UpstreamResponse:
             if limit < 0:
                 raise UpstreamError(f"{self._call.provider} sent a larger answer than is taken here.")
         return b"".join(parts)
-
-
-class _Heard:
-    """A sink that is listened to."""
-
-    __slots__ = ("_call", "_sink", "_tap")
-
-    def __init__(self, sink: Sink, call: UpstreamCall, tap: Tap) -> None:
-        self._sink = sink
-        self._call = call
-        self._tap = tap
-
-    def take(self, piece: bytes) -> bool:
-        call = self._call
-        if call.first_byte is None:
-            call.first_byte = monotonic_ns()
-        more = self._sink.take(piece)
-        call.chunks += 1
-        call.bytes_received += len(piece)
-        self._tap.hear(piece)  # after the client has it: a tap delays nobody
-        return more
-
-    async def taken(self) -> None:
-        await self._sink.taken()

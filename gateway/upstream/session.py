@@ -32,6 +32,7 @@ from gateway.upstream import heads
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.upstream.session_request import HeldResponse, Upload, VerbatimRequest
+from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Incoming, Outgoing, Sink
 from gateway.wire.headers import NO_FIELDS, layout_of
 
@@ -146,11 +147,15 @@ class SessionExchange:
             self._read += len(chunk)
             yield chunk
 
-    async def hand_over(self, sink: Sink) -> None:
+    async def hand_over(self, sink: Sink, tap: Tap) -> None:
         """The body to `sink`, chunk by chunk."""
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:
-                if not sink.take(chunk):
+                if tap.first is None:
+                    tap.first = monotonic_ns()
+                has_room = sink.take(chunk)
+                tap.hear(chunk)
+                if not has_room:
                     await sink.taken()
 
     def _body_to_send(self) -> Upload | None:

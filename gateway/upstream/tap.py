@@ -7,67 +7,72 @@ kept whole.
 
 HEAD = 16 * 1024
 TAIL = 64 * 1024
+MOST_PIECES = 4096  # that are kept apart
 
 
 class Tap:
-    """`head` is the first `HEAD` bytes, `tail` the last ones after them; together the whole body if it was short."""
+    """`head` is the first `HEAD` bytes, `tail` the last ones after them; together the whole body if it was short.
 
-    __slots__ = ("_head", "_head_limit", "_head_size", "_tail", "_tail_limit", "_tail_size", "size")
+    `pieces` and `size` tell how much was heard, `first` when the first piece arrived, on the monotonic clock in ns.
+    """
+
+    __slots__ = (
+        "_head",
+        "_head_limit",
+        "_late",
+        "_most_bytes",
+        "_most_pieces",
+        "_tail_limit",
+        "first",
+        "pieces",
+        "size",
+    )
 
     def __init__(self, head_limit: int = HEAD, tail_limit: int = TAIL) -> None:
         self.size = 0
-        self._head: list[bytes] = []
-        self._head_size = 0
+        self.pieces = 0
+        self.first: int | None = None
+        self._head = b""
         self._head_limit = head_limit
-        self._tail: list[bytes] = []
-        self._tail_size = 0
+        self._late: list[bytes] = []  # what was heard after `_head`, and is not forgotten
         self._tail_limit = tail_limit
+        self._most_bytes = head_limit + 2 * tail_limit
+        self._most_pieces = MOST_PIECES
 
-    def hear(self, chunk: bytes) -> None:
-        """Take note of `chunk`; keeps a reference, copies nothing until the ends are asked for."""
-        size = len(chunk)
-        self.size += size
-        if self._head_size < self._head_limit:
-            self._hear_head(chunk, size)
-            return
-        self._tail.append(chunk)
-        self._tail_size += size
-        if self._tail_size > 2 * self._tail_limit or len(self._tail) > 4096:
-            self._trim()
+    def hear(self, piece: bytes) -> None:
+        """Take note of `piece`; keeps a reference, copies nothing until the ends are asked for."""
+        self._late.append(piece)
+        self.pieces += 1
+        self.size += len(piece)
+        if self.size > self._most_bytes or self.pieces > self._most_pieces:
+            self._settle()
 
-    def _hear_head(self, chunk: bytes, size: int) -> None:
-        room = self._head_limit - self._head_size
-        self._head.append(chunk[:room])
-        self._head_size += min(size, room)
-        if size > room:
-            self._tail.append(chunk[room:])
-            self._tail_size += size - room
-            if self._tail_size > 2 * self._tail_limit:
-                self._trim()
-
-    def _trim(self) -> None:
-        tail = b"".join(self._tail)[-self._tail_limit :]
-        self._tail = [tail]
-        self._tail_size = len(tail)
+    def _settle(self) -> None:
+        """Join what was heard, and forget what lies between the ends."""
+        late, room = b"".join(self._late), self._head_limit - len(self._head)
+        if room:
+            self._head += late[:room]
+            late = late[room:]
+        self._late = [late[-self._tail_limit :]] if late else []
+        self._most_bytes = self.size + self._tail_limit
+        self._most_pieces = self.pieces + MOST_PIECES
 
     @property
     def kept(self) -> int:
         """How many bytes are held."""
-        return self._head_size + self._tail_size
+        return len(self._head) + sum(map(len, self._late))
 
     @property
     def head(self) -> bytes:
         """The first bytes of the body."""
-        if len(self._head) > 1:
-            self._head = [b"".join(self._head)]
-        return self._head[0] if self._head else b""
+        self._settle()
+        return self._head
 
     @property
     def tail(self) -> bytes:
         """The last bytes of the body, none of them in `head`; a gap lies between if the body was long."""
-        if len(self._tail) > 1 or self._tail_size > self._tail_limit:
-            self._trim()
-        return self._tail[0] if self._tail else b""
+        self._settle()
+        return self._late[0] if self._late else b""
 
     @property
     def whole(self) -> bool:

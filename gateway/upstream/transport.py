@@ -13,6 +13,7 @@ from yarl import URL
 
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
+from gateway.upstream.tap import Tap
 from gateway.wire.headers import Layout
 
 Fields = Sequence[tuple[bytes, bytes]]
@@ -46,8 +47,11 @@ def field_lines(fields: Fields) -> bytes:
 class Sink(Protocol):
     """Takes a body as it arrives, in the callback of the socket that it arrives on."""
 
-    def take(self, piece: bytes) -> bool:
-        """Take `piece` without waiting, and without raising; whether the next one may come at once."""
+    def take(self, piece: bytes, framed: bytes = b"") -> bool:
+        """Take `piece` without waiting, and without raising; whether the next one may come at once.
+
+        `framed` is the same in whole chunks, as it came; b"" if it did not come so.
+        """
         ...
 
     async def taken(self) -> None:
@@ -81,8 +85,11 @@ class Incoming(Protocol):
         """The body exactly as received, in whatever pieces the socket gave. Raises GatewayErrors."""
         ...
 
-    async def hand_over(self, sink: Sink) -> None:
-        """The same, to `sink`, which nothing waits for but the next read. Raises what it raises, too."""
+    async def hand_over(self, sink: Sink, tap: Tap) -> None:
+        """The same, to `sink`, which nothing waits for but the next read. Raises what it raises, too.
+
+        `tap` hears every piece after `sink` has it: it delays nobody.
+        """
         ...
 
 

@@ -7,9 +7,10 @@ parser's cost.
 Rule 1: a pattern matches less than the parser takes, and finds in it what the parser would. A field is a line: its
 name, a colon, one blank, a value of visible characters or bytes beyond ASCII, with blanks or tabs only inside. What
 decides how a message is framed or what becomes of the connection is part of the shape, value and all; the one
-`Content-Length` is digits, and a message with a transfer coding has no shape.
-Rule 2: a message is read only whole: head and body in one piece, with nothing before and nothing behind. Whoever asks
-knows that a message begins with the piece. All else is left to the parser, which has seen nothing of it.
+`Content-Length` is digits.
+Rule 2: a message with a length is read only whole: head and body in one piece, with nothing before and nothing behind.
+Of a response in chunks the head is read, and what came behind it is for whoever asks to judge (`wire/chunks.py`).
+Whoever asks knows that a message begins with the piece. All else is left to the parser, which has seen nothing of it.
 """
 
 import re
@@ -27,18 +28,23 @@ MOST_MET: Final = 256
 LONGEST: Final = 4096
 """Bytes of a head; less than any bound that the parser has."""
 
+TRANSFER_ENCODING: Final = b"transfer-encoding"
+
 T = TypeVar("T")
 
 _VALUE: Final = rb"(?![\t ])([\t -~\x80-\xff]*+)(?<![\t ])"
 _LENGTH: Final = rb"([0-9]{1,15})"
-_PART_OF_THE_SHAPE: Final = frozenset({b"connection", b"proxy-connection", b"content-encoding", b"host"})
-_WITHOUT_SHAPE: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
+_PART_OF_THE_SHAPE: Final = frozenset(
+    {b"connection", b"proxy-connection", b"content-encoding", b"host", TRANSFER_ENCODING}
+)
+_FRAMING: Final = frozenset({b"content-length", TRANSFER_ENCODING})
+_WITHOUT_SHAPE: Final = frozenset({b"upgrade", b"expect"})
 
 
 class Shape(Generic[T]):
     """One shape, and what whoever learned it keeps with it."""
 
-    __slots__ = ("_length_at", "_match", "kept", "names")
+    __slots__ = ("_length_at", "_match", "is_in_chunks", "kept", "names")
 
     def __init__(self, start: bytes, fields: Fields, kept: T) -> None:
         """`start` is the pattern of the start line, whose groups come before the values."""
@@ -46,21 +52,26 @@ class Shape(Generic[T]):
         self.kept = kept
         pattern = re.compile(b"%b\r\n%b\r\n" % (start, b"".join([_line(name, value) for name, value in fields])))
         self._match = pattern.match
-        self._length_at = pattern.groups - len(fields) + [name.lower() for name in self.names].index(b"content-length")
+        lower = [name.lower() for name in self.names]
+        self.is_in_chunks = TRANSFER_ENCODING in lower
+        self._length_at = 0 if self.is_in_chunks else pattern.groups - len(fields) + lower.index(b"content-length")
 
     def read(self, data: bytes) -> tuple[Sequence[bytes], bytes] | None:
-        """The start line's groups and the values, and the body; None if `data` is not a whole message of this shape."""
+        """The start line's groups and the values, and what is behind the head: the body, if it is not in chunks.
+
+        None if `data` does not begin with such a head, or is not a whole message.
+        """
         found = self._match(data)
         if found is None:
             return None
         values, end = found.groups(), found.end()
-        if end > LONGEST or len(data) - end != int(values[self._length_at]):
+        if end > LONGEST or not (self.is_in_chunks or len(data) - end == int(values[self._length_at])):
             return None
         return values, data[end:]
 
 
 Found = tuple[Shape[T], Sequence[bytes], bytes]
-"""A whole message: its shape, the start line's groups with the values after them, and its body."""
+"""A message: its shape, the start line's groups with the values after them, and what is behind its head."""
 
 
 class Shapes(Generic[T]):
@@ -77,7 +88,7 @@ class Shapes(Generic[T]):
         return monotonic() >= self._next
 
     def find(self, data: bytes) -> Found[T] | None:
-        """The message that `data` is, if it is one of a known shape, whole."""
+        """The message that `data` is, or begins, if it is one of a known shape."""
         known = self._known
         for index, shape in enumerate(known):
             read = shape.read(data)
@@ -89,7 +100,7 @@ class Shapes(Generic[T]):
 
     def learn(self, start: bytes, fields: Fields, data: bytes, keep: Callable[[], T]) -> None:
         """Take note that the parser found `fields` in `data`; of a shape met before, `keep()` is kept."""
-        if not self.can_learn or not is_whole(fields, data) or not has_shape(fields):
+        if not self.can_learn or not has_shape(fields) or not (is_whole(fields, data) or is_in_chunks(fields, data)):
             return
         shown = (
             (start, b""),
@@ -119,13 +130,21 @@ def _remember(shapes: set[tuple[Field, ...]], shown: tuple[Field, ...]) -> None:
 def is_whole(fields: Fields, data: bytes) -> bool:
     """Whether `data` is one message with these fields, head and body, if it begins with that message."""
     end = data.find(b"\r\n\r\n", 0, LONGEST) + 4
-    return end > 3 and [b"%d" % (len(data) - end)] == [
-        value for name, value in fields if len(name) == 14 and name.lower() == b"content-length"
-    ]
+    return end > 3 and _framing(fields) == [b"%d" % (len(data) - end)]
+
+
+def is_in_chunks(fields: Fields, data: bytes) -> bool:
+    """Whether a message with these fields that begins `data` has a body in chunks."""
+    return data.find(b"\r\n\r\n", 0, LONGEST) > 0 and _framing(fields) == [b"chunked"]
+
+
+def _framing(fields: Fields) -> list[bytes]:
+    """What the fields that frame a message say, all of them."""
+    return [value.lower() for name, value in fields if len(name) in (14, 17) and name.lower() in _FRAMING]
 
 
 def has_shape(fields: Fields) -> bool:
-    """Whether a message with these fields, and with one Content-Length, is told by their names."""
+    """Whether a message with these fields, and with one that frames its body, is told by their names."""
     names = [name.lower() for name, _ in fields]
     return all_tokens(names) and _WITHOUT_SHAPE.isdisjoint(names)
 

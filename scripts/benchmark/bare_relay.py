@@ -20,6 +20,7 @@ from gateway.serve import spare_collections
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream.roads import roads
+from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Outgoing, Transport, field_lines
 from gateway.wire import headers
 
@@ -31,7 +32,7 @@ class Outflow:
         self._request = request
         self._response = response
 
-    def take(self, piece: bytes) -> bool:
+    def take(self, piece: bytes, framed: bytes = b"") -> bool:
         return self._response.put(piece) and not self._request.protocol.writing_paused
 
     async def taken(self) -> None:
@@ -62,7 +63,7 @@ class Relay:
             if whole is not None:
                 response.end_with(whole)
                 return response
-            await answer.hand_over(Outflow(request, response))
+            await answer.hand_over(Outflow(request, response), Tap())
             await response.write_eof()
             return response
 

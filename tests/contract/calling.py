@@ -8,6 +8,7 @@ from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.session import SessionTransport
+from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Outgoing, Transport, field_lines
 
 ROADS: dict[str, type[DirectTransport] | type[SessionTransport]] = {
@@ -50,18 +51,27 @@ class Gathered:
 
     def __init__(self, *, roomy: bool = True) -> None:
         self.pieces: list[bytes] = []
+        self.framed: list[bytes] = []
         self.waits = 0
         self.came = asyncio.Event()
         self.roomy = roomy
 
-    def take(self, piece: bytes) -> bool:
+    def take(self, piece: bytes, framed: bytes = b"") -> bool:
         self.pieces.append(piece)
+        self.framed.append(framed)
         self.came.set()
         return self.roomy
 
     async def taken(self) -> None:
         self.waits += 1
         await asyncio.sleep(0)
+
+    async def fill(self, transport: Transport, request: Outgoing) -> Tap:
+        """Take the response to `request`; who heard of it."""
+        tap = Tap()
+        async with asyncio.timeout(5), transport.send(request, a_call()) as response:
+            await response.hand_over(self, tap)
+        return tap
 
 
 async def read_whole(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
@@ -72,13 +82,13 @@ async def read_whole(transport: Transport, request: Outgoing, call: UpstreamCall
 async def take_whole(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
     sink = Gathered()
     async with transport.send(request, call or a_call()) as response:
-        await response.hand_over(sink)
+        await response.hand_over(sink, Tap())
     return b"".join(sink.pieces)
 
 
 async def take_piecemeal(transport: Transport, request: Outgoing, call: UpstreamCall | None = None) -> bytes:
     sink = Gathered(roomy=False)
     async with transport.send(request, call or a_call()) as response:
-        await response.hand_over(sink)
+        await response.hand_over(sink, Tap())
     assert sink.waits == len(sink.pieces)
     return b"".join(sink.pieces)

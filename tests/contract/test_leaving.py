@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from gateway.errors import UpstreamError
+from gateway.upstream.tap import Tap
 from tests.contract.calling import OK, Gathered, Open, a_call, get, post, read_whole, take_whole, upload
 from tests.scripted import ScriptedUpstream, Step, begin, chunk, end, pause, until_left
 
@@ -19,7 +20,7 @@ async def test_a_sink_that_takes_no_more_ends_the_call(upstream: ScriptedUpstrea
     upstream.will(begin(), chunk(b"a"), until_left())
     with pytest.raises(ConnectionResetError):
         async with connect().send(get(), a_call()) as response:
-            await response.hand_over(Gone(roomy=False))
+            await response.hand_over(Gone(roomy=False), Tap())
     await asyncio.wait_for((await upstream.received()).closed.wait(), 5)
 
 

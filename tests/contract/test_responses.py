@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated
+from gateway.upstream.tap import Tap
 from tests.contract.calling import OK, QUICK, Gathered, Open, Whole, a_call, get, read_whole
 from tests.scripted import (
     Received,
@@ -132,7 +133,7 @@ async def test_an_upstream_may_die_at_every_byte_and_the_response_never_ends_cle
         got = Gathered()
         with pytest.raises(UpstreamError) as failed:
             async with asyncio.timeout(5), transport.send(get(), a_call()) as response:
-                await response.hand_over(got)
+                await response.hand_over(got, Tap())
         assert isinstance(failed.value, UpstreamTruncated) == (cut >= head), cut
         assert b"abcde".startswith(b"".join(got.pieces))
         assert (transport.in_use, transport.idle) == (0, 0)
@@ -190,7 +191,7 @@ async def test_a_sink_gets_a_piece_when_it_arrives(upstream: ScriptedUpstream, c
 
     upstream.will(begin(), chunk(b"first"), until_taken, chunk(b"second"), end())
     async with connect().send(get(), a_call()) as response:
-        await response.hand_over(sink)
+        await response.hand_over(sink, Tap())
     assert sink.pieces == [b"first", b"second"]
 
 

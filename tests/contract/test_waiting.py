@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import IdleTimeout, UpstreamTimeout
 from gateway.settings import Timeouts
+from gateway.upstream.tap import Tap
 from tests.contract.calling import QUICK, Gathered, Open, Whole, a_call, get, read_whole
 from tests.scripted import ScriptedUpstream, begin, chunk, end, flood, pause, send, until_left
 
@@ -72,7 +73,7 @@ async def test_a_sink_that_is_full_slows_the_provider_and_is_no_silent_provider(
 
     sink = Slow(roomy=False)
     async with connect(QUICK).send(get(), a_call()) as response:
-        await response.hand_over(sink)
+        await response.hand_over(sink, Tap())
     assert sum(map(len, sink.pieces)) == SIZE
     assert max(map(len, sink.pieces)) < 2 << 20
 

@@ -35,6 +35,8 @@ CALLED_OR_OVERRIDDEN = [
     (StreamReader, "is_eof", "(self)"),
     (StreamReader, "at_eof", "(self)"),
     (StreamReader, "exception", "(self)"),
+    (StreamReader, "__init__", "(self, protocol, limit, timer=None, loop=None)"),
+    (StreamReader, "feed_eof", "(self)"),
     (StreamReader, "set_exception", "(self, exc, exc_cause=...)"),
     (StreamReader, "feed_data", "(self, data, size=0)"),
     (StreamReader, "begin_http_chunk_receiving", "(self)"),
@@ -59,7 +61,8 @@ HELD = [
     (Connection, "_protocol protocol transport"),
     (
         ResponseHandler,
-        "_buffer _buffer_paused _exception _loop _parser _reading_paused _should_close _tail should_close transport",
+        "_buffer _buffer_paused _exception _loop _parser _payload _read_bufsize _reading_paused _should_close _tail "
+        "should_close transport",
     ),
     (StreamReader, "_buffer _eof _exception _waiter total_bytes"),
     (RawResponseMessage, "code headers raw_headers reason should_close upgrade version"),

@@ -1,0 +1,130 @@
+"""Streams that look like those before them: whether a parser reads them or not, they arrive and end the same."""
+
+import asyncio
+
+import pytest
+
+from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.upstream.protocol import UpstreamProtocol
+from gateway.upstream.transport import Transport
+from gateway.wire import shape
+from tests.contract.calling import OK, Gathered, Open, Whole, a_call, post
+from tests.scripted import ScriptedUpstream, close, pause, reset, send
+
+HEAD = b"HTTP/1.1 200 OK\r\nX-Own: %d\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
+PLAIN = (b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\n\r\n")
+UNUSUAL = {
+    "plain": PLAIN,
+    "an extension": (b"3\r\nabc\r\n", b"2;x=y\r\nde\r\n", b"0\r\n\r\n"),
+    "trailers": (b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\nX-Sum: 1\r\n\r\n"),
+    "many digits": (b"0000000003\r\nabc\r\n", b"02\r\nde\r\n", b"000\r\n\r\n"),
+}
+
+
+@pytest.fixture(autouse=True)
+def quick_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape, "PAUSE", 0.0)
+
+
+async def met(transport: Transport, upstream: ScriptedUpstream) -> None:
+    """Let `transport` know the shape of HEAD."""
+    for number in range(3):
+        upstream.will(send(HEAD % number + b"".join(PLAIN)))
+        async with transport.send(post(), a_call()) as response:
+            assert dict(response.fields)[b"X-Own"] == b"%d" % number
+            body = response.whole()
+            assert (b"".join([piece async for piece in response.chunks()]) if body is None else body) == b"abcde"
+
+
+@pytest.mark.parametrize("pieces", UNUSUAL.values(), ids=UNUSUAL)
+async def test_a_stream_may_be_cut_at_every_byte(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, pieces: tuple[bytes, ...]
+) -> None:
+    transport, raw = connect(), HEAD % 7 + b"".join(pieces)
+    await met(transport, upstream)
+    for cut in range(len(HEAD) - 8, len(raw)):
+        upstream.will(send(raw[:cut]), pause(0.001), send(raw[cut:]))
+        assert await whole(transport, post()) == b"abcde"
+    upstream.will(send(HEAD % 7), *(step for byte in b"".join(pieces) for step in (pause(0), send(bytes((byte,))))))
+    assert await whole(transport, post()) == b"abcde"
+    upstream.will(send(HEAD % 7), *(step for piece in pieces for step in (pause(0.002), send(piece))))
+    assert await whole(transport, post()) == b"abcde"
+    assert (transport.in_use, transport.idle, upstream.connections) == (0, 1, 1)
+
+
+async def test_a_plain_stream_needs_no_parser(
+    upstream: ScriptedUpstream, connect: Open, road: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if road == "session":
+        return  # where all is parsed
+    transport = connect()
+    await met(transport, upstream)
+    monkeypatch.delattr(UpstreamProtocol, "_parse")
+    upstream.will(send(HEAD % 1), *(step for piece in PLAIN for step in (pause(0.002), send(piece))))
+    sink = Gathered()
+    tap = await sink.fill(transport, post())
+    assert (sink.pieces, sink.framed) == ([b"abc", b"de"], [*PLAIN[:2]])
+    assert (tap.pieces, tap.size, tap.head) == (2, 5, b"abcde")
+    upstream.will(send(HEAD % 1 + PLAIN[0]), pause(0.002), send(PLAIN[1] + PLAIN[0] + PLAIN[2]))
+    sink = Gathered()
+    await sink.fill(transport, post())
+    assert (sink.pieces, sink.framed) == ([b"abc", b"deabc"], [b"", PLAIN[1] + PLAIN[0]])
+
+
+@pytest.mark.parametrize("how", [close, reset])
+@pytest.mark.parametrize("pieces", UNUSUAL.values(), ids=UNUSUAL)
+async def test_an_upstream_may_die_at_every_byte_and_the_stream_never_ends_cleanly(
+    upstream: ScriptedUpstream, connect: Open, pieces: tuple[bytes, ...], how: object
+) -> None:
+    transport, raw = connect(), HEAD % 7 + b"".join(pieces)
+    await met(transport, upstream)
+    head = raw.index(b"\r\n\r\n") + 4
+    for cut in range(head, len(raw)):
+        sink = Gathered()
+        upstream.will(send(raw[:head]), pause(0.002), send(raw[head:cut]), pause(0.001), how())  # type: ignore[operator]
+        with pytest.raises(UpstreamTruncated):
+            await sink.fill(transport, post())
+        assert b"abcde".startswith(b"".join(sink.pieces))
+        assert (transport.in_use, transport.idle) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"xyz\r\n", b"3\r\nabcd\r\n", b"-1\r\n\r\n", b"3\r\nabc", b"\r\n\r\n", b"0x1\r\na\r\n"]
+)
+@pytest.mark.parametrize("before", [0, 1, 2])
+async def test_broken_chunks_end_a_stream_visibly(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, broken: bytes, before: int
+) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    steps = [step for piece in (*PLAIN[:before], broken) for step in (pause(0.002), send(piece))]
+    upstream.will(send(HEAD % 1), *steps, pause(0.002), close())
+    with pytest.raises(UpstreamError):
+        await whole(transport, post())
+    assert await whole(transport, post()) == OK
+
+
+@pytest.mark.parametrize("behind", [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", b"x", b"\r\n"])
+@pytest.mark.parametrize("later", [False, True])
+async def test_what_comes_behind_answers_nobody(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, behind: bytes, later: bool
+) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    last = [send(b"".join(PLAIN[1:])), pause(0.005), send(behind)] if later else [send(b"".join(PLAIN[1:]) + behind)]
+    upstream.will(send(HEAD % 1 + PLAIN[0]), pause(0.002), *last)
+    try:
+        assert await whole(transport, post()) == b"abcde"
+    except GatewayError:
+        assert behind == b"x"  # no response, by which the one before it is spoilt, too
+    await asyncio.sleep(0.02 if later else 0)
+    assert await whole(transport, post()) == OK
+
+
+async def test_both_framings_at_once_are_refused(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    for _ in range(3):
+        upstream.will(send((HEAD % 1).replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n") + b"".join(PLAIN)))
+        with pytest.raises(UpstreamError):
+            await whole(transport, post())
