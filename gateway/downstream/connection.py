@@ -24,7 +24,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
-from gateway.downstream.guarded_request import InvitedBody, Message, break_off, whole_body
+from gateway.downstream.guarded_request import Message, break_off, invited, whole_body
+from gateway.downstream.held import Held, missing
 from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.request_head import Objection, objection_to
@@ -44,6 +45,7 @@ class GuardedConnection(RequestHandler):
         "_deaf",
         "_ended",
         "_head_bytes",
+        "_held",
         "_inbound",
         "_known",
         "_last",
@@ -76,6 +78,7 @@ class GuardedConnection(RequestHandler):
         self._known = server.known
         self._to_come = 0  # bytes until a request begins with what comes next; below 0 if that cannot be told
         self._unlearned: tuple[RawRequestMessage, bytes] | None = None  # a request that came whole
+        self._held: Held | None = None  # a request that has not
         self._inbound: StreamReader = EMPTY_PAYLOAD  # the body that the parser is in, or was in last
         self._head_bytes = 0  # of a head that is not complete yet
         self._last = False  # no request is served after the one the parser is in
@@ -95,7 +98,7 @@ class GuardedConnection(RequestHandler):
     @property
     def silent(self) -> bool:
         """Nothing has ever come."""
-        return self._request_count == 0 and self._head_bytes == 0 and not self._deaf
+        return self._request_count == 0 and self._head_bytes == 0 and not (self._deaf or self._held)
 
     @property
     def idle_since(self) -> float:
@@ -130,12 +133,20 @@ class GuardedConnection(RequestHandler):
             return
         if self._force_close or self._parser is None:
             return
+        held = self._held
+        if held is not None:
+            if not held.add(data):
+                return
+            data, self._held = held.taken(), None
         between_requests = self._inbound.is_eof()
         begins = between_requests and self._to_come == 0
         if begins and not (self._last or self._close or self._server.last_call):
             known = self._known.read(data)
             if known is not None:
                 self._accept_known(*known)
+                return
+            if held is None and (lacks := missing(data)):
+                self._held = Held(data, lacks, self._loop, self._let_go)
                 return
         try:
             messages, _, _ = self._parser.feed_data(data)
@@ -153,17 +164,21 @@ class GuardedConnection(RequestHandler):
         elif data and between_requests:
             self._head_grew(len(data))
 
+    def _let_go(self) -> None:
+        """Read what is held, whole or not."""
+        if self._held is not None:
+            self._held.wait_no_more()
+            self.data_received(b"")
+
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client has left; if all there is to do is to refuse what it said, it may still be there to be told."""
         self._ended = True
+        self._let_go()
         return self._only_refuses and not self.lingering
 
     def _accept_known(self, message: KnownRequest, body: bytes) -> None:
         """Take in a request that is here to its end, and was judged with others of its shape."""
-        payload = EMPTY_PAYLOAD
-        if body:
-            payload = whole_body(self, body)
-        self._inbound = payload
+        self._inbound = payload = whole_body(self, body) if body else EMPTY_PAYLOAD
         self._enqueue(message, payload)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
@@ -180,7 +195,7 @@ class GuardedConnection(RequestHandler):
                 self.refuse(objection)
                 break
             if EXPECT in message.headers:
-                message = self._invited(message, payload)
+                message = invited(message, payload)
             if (
                 message.should_close
                 or message.chunked
@@ -195,11 +210,6 @@ class GuardedConnection(RequestHandler):
         self._head_bytes = 0
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
-
-    def _invited(self, message: RawRequestMessage, payload: StreamReader) -> RawRequestMessage:
-        if message.version is HttpVersion11 and not payload.is_eof():
-            payload.__class__ = InvitedBody
-        return request_head.without_expectation(message)
 
     def _enqueue(self, message: Message | _ErrInfo, payload: StreamReader) -> None:
         self._request_count += 1
@@ -237,6 +247,7 @@ class GuardedConnection(RequestHandler):
 
     def close(self) -> None:
         """Serve no further request. An idle connection ends now: a request on it would never be answered."""
+        self._let_go()
         idle = self._waiter is not None and not self._waiter.done()
         super().close()
         if idle and self.transport is not None:
@@ -299,7 +310,7 @@ class GuardedConnection(RequestHandler):
         if make is None or handler is None or task is None:  # the connection is lost
             return False
         if isinstance(message, _ErrInfo):
-            handler, message = self._make_error_handler(message), ERROR
+            handler, message = self._server.refusing(message.exc), ERROR
         request = make(message, payload, self, StreamWriter(self, self._loop), task)
         self._current_request, self._request_in_progress = request, True
         try:
@@ -372,12 +383,6 @@ class GuardedConnection(RequestHandler):
         self._reading_paused = False
         self._resume_reading_for_buffer()
         await self._lingering  # until the connection is lost, which cancels it
-
-    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-        async def refuse(_: web.BaseRequest) -> web.StreamResponse:
-            return self._server.refusal(err_info.exc)
-
-        return refuse
 
     def handle_error(
         self,

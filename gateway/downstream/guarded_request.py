@@ -17,6 +17,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.downstream.dispatch import Match
 from gateway.downstream.known_request import KnownRequest
+from gateway.downstream.request_head import without_expectation
 
 Message = RawRequestMessage | KnownRequest
 
@@ -99,6 +100,13 @@ class InvitedBody(StreamReader):
         self.__class__ = StreamReader  # type: ignore[assignment]
         cast(Any, self._protocol).invite()  # only a GuardedConnection makes one
         await self._wait(func_name)
+
+
+def invited(message: RawRequestMessage, payload: StreamReader) -> RawRequestMessage:
+    """A request whose client expects to be told to send its body: it is, when somebody wants that."""
+    if message.version is HttpVersion11 and not payload.is_eof():
+        payload.__class__ = InvitedBody
+    return without_expectation(message)
 
 
 def whole_body(connection: RequestHandler, body: bytes) -> StreamReader:

@@ -72,6 +72,14 @@ class GuardedServer(Server):
         error = failure if isinstance(failure, GatewayError) else InternalFault()
         return refusal(error, self._refusal_body(error))
 
+    def refusing(self, failure: BaseException) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        """What answers a request that never became one."""
+
+        async def refuse(_: web.BaseRequest) -> web.StreamResponse:
+            return self.refusal(failure)
+
+        return refuse
+
     def closed(self, connection: GuardedConnection) -> None:
         """Forget a connection."""
         self._watches.pop(connection, None)

@@ -21,7 +21,6 @@ HANDLER = web_protocol.RequestHandler
 READER = streams.StreamReader
 
 CALLED_OR_OVERRIDDEN = [
-    (HANDLER, "_make_error_handler", "(self, err_info)"),
     (HANDLER, "close", "(self)"),
     (HANDLER, "connection_lost", "(self, exc)"),
     (HANDLER, "connection_made", "(self, transport)"),
