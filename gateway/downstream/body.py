@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_exceptions import HTTPException
 
+from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.state import EXCHANGE, STORED_BODY, TOLD
 from gateway.errors import MalformedRequest, PayloadTooLarge
 
@@ -32,9 +33,12 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
 
 async def _read_sent(request: web.Request, limit: int) -> bytes:
-    content = request._payload
-    if content is EMPTY_PAYLOAD or (content._eof and content._exception is None):  # it came with the head
-        body = _taken(content)
+    body = request.take_body() if type(request) is GuardedRequest else None
+    if body is None:
+        content = request._payload
+        if content is EMPTY_PAYLOAD or (content._eof and content._exception is None):  # it came with the head
+            body = _taken(content)
+    if body is not None:
         request._state[EXCHANGE].bytes_in += len(body)
         if len(body) > limit:
             raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")

@@ -24,7 +24,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
-from gateway.downstream.guarded_request import Message, break_off, invited, whole_body
+from gateway.downstream.guarded_request import Message, break_off, invited
 from gateway.downstream.held import Held, missing
 from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.refusal import Malformed
@@ -143,7 +143,7 @@ class GuardedConnection(RequestHandler):
         if begins and not (self._last or self._close or self._server.last_call):
             known = self._known.read(data)
             if known is not None:
-                self._accept_known(*known)
+                self._accept_known(known)
                 return
             if held is None and (lacks := missing(data)):
                 self._held = Held(data, lacks, self._loop, self._let_go)
@@ -176,10 +176,9 @@ class GuardedConnection(RequestHandler):
         self._let_go()
         return self._only_refuses and not self.lingering
 
-    def _accept_known(self, message: KnownRequest, body: bytes) -> None:
+    def _accept_known(self, message: KnownRequest) -> None:
         """Take in a request that is here to its end, and was judged with others of its shape."""
-        self._inbound = payload = whole_body(self, body) if body else EMPTY_PAYLOAD
-        self._enqueue(message, payload)
+        self._enqueue(message, EMPTY_PAYLOAD)
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
 
@@ -311,7 +310,8 @@ class GuardedConnection(RequestHandler):
             return False
         if isinstance(message, _ErrInfo):
             handler, message = self._server.refusing(message.exc), ERROR
-        request = make(message, payload, self, StreamWriter(self, self._loop), task)
+        writer: Any = StreamWriter(self, self._loop) if type(message) is RawRequestMessage else None
+        request = make(message, payload, self, writer, task)
         self._current_request, self._request_in_progress = request, True
         try:
             response = await self._response(request, handler)
@@ -394,7 +394,7 @@ class GuardedConnection(RequestHandler):
         """Answer what a handler raised, or break off if it had begun to answer; log what nobody foresaw."""
         if not isinstance(exc, GatewayError):
             logger.exception("a handler failed", exc_info=exc or True)
-        if request.writer.output_size > 0:
+        if getattr(request, "is_answered", False) or request.writer.output_size > 0:
             break_off(request)
             raise ConnectionError("The response had begun")
         return self._server.refusal(exc)

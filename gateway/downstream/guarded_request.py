@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDictProxy
 
@@ -23,7 +23,13 @@ Message = RawRequestMessage | KnownRequest
 
 
 class GuardedRequest(web.Request):
-    """A request whose connection goes on only if nothing of the request is left in it."""
+    """A request whose connection goes on only if nothing of the request is left in it.
+
+    One of a known shape makes what it is made of when that is asked for: most are answered without.
+    """
+
+    is_answered = False
+    """Whether all of an answer was written past the request's writer."""
 
     def __init__(
         self,
@@ -38,9 +44,9 @@ class GuardedRequest(web.Request):
         if type(message) is RawRequestMessage or options:
             super().__init__(cast(RawRequestMessage, message), payload, protocol, payload_writer, task, loop, **options)
             return
-        # As the original does it, but for `_headers`: those of a known request are made when they are asked for.
-        self._message, self._payload, self._protocol = message, payload, protocol  # type: ignore[assignment]
-        self._payload_writer, self._task, self._loop = payload_writer, task, loop
+        # As the original does it, but for what is made when it is asked for: `_headers`, `_payload`, `_payload_writer`.
+        self._message, self._protocol = message, protocol  # type: ignore[assignment]
+        self._task, self._loop = task, loop
         self._method, self._version, self._rel_url = message.method, HttpVersion11, message.url
         self._cache: dict[str, Any] = {}
         self._state = {}
@@ -62,6 +68,28 @@ class GuardedRequest(web.Request):
     def _headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
         return self._message.headers
 
+    @cached_property
+    def _payload(self) -> StreamReader:  # type: ignore[override]
+        return whole_body(self._protocol, self.take_body() or b"")
+
+    @cached_property
+    def _payload_writer(self) -> StreamWriter:  # type: ignore[override]
+        return StreamWriter(self._protocol, self._loop)
+
+    def take_body(self) -> bytes | None:
+        """The body, if it is known whole and nobody has asked for it yet."""
+        message: Message = self._message
+        if type(message) is not KnownRequest or "_payload" in self.__dict__:
+            return None
+        body, message.body = message.body, b""
+        return body
+
+    @property
+    def body_exists(self) -> bool:
+        """Whether there is a body, be it empty in the end."""
+        message: Message = self._message
+        return message.length > 0 if type(message) is KnownRequest else super().body_exists
+
     @property
     def content_length(self) -> int | None:
         """The Content-Length, None if there is none."""
@@ -71,7 +99,10 @@ class GuardedRequest(web.Request):
     @property
     def keep_alive(self) -> bool:
         """Whether the response may promise another request on this connection."""
-        return self._payload.is_eof() and not self._message.should_close and not self._protocol._close
+        message: Message = self._message
+        if type(message) is KnownRequest:  # no bytes of it can be left
+            return not self._protocol._close
+        return self._payload.is_eof() and not message.should_close and not self._protocol._close
 
 
 def break_off(request: web.BaseRequest) -> None:
@@ -111,6 +142,8 @@ def invited(message: RawRequestMessage, payload: StreamReader) -> RawRequestMess
 
 def whole_body(connection: RequestHandler, body: bytes) -> StreamReader:
     """A body that is here to its end; nobody waits for it, and nothing is held back for it."""
+    if not body:
+        return EMPTY_PAYLOAD
     reader = StreamReader(connection, connection._read_bufsize, loop=connection._loop)
     reader._buffer.append(body)
     reader._size = reader.total_bytes = len(body)

@@ -40,7 +40,7 @@ class Known(Struct, frozen=True, eq=False):
 class KnownRequest:
     """A request as aiohttp's `RawRequestMessage` shows it."""
 
-    __slots__ = ("_headers", "_raw_headers", "length", "method", "path", "shape", "url", "values")
+    __slots__ = ("_headers", "_raw_headers", "body", "length", "method", "path", "shape", "url", "values")
 
     version = HttpVersion11
     should_close = False
@@ -48,13 +48,14 @@ class KnownRequest:
     upgrade = False
     chunked = False
 
-    def __init__(self, shape: Shape[Known], path: str, url: URL, values: Sequence[bytes], length: int) -> None:
+    def __init__(self, shape: Shape[Known], path: str, url: URL, values: Sequence[bytes], body: bytes) -> None:
         self.shape = shape
         self.method = shape.kept.method
         self.path = path
         self.url = url
         self.values = values  # of the fields, in order
-        self.length = length  # of the body
+        self.body = body  # until somebody takes it
+        self.length = len(body)
         self._headers: CIMultiDictProxy[str] | None = None
         self._raw_headers: tuple[Field, ...] | None = None
 
@@ -97,14 +98,14 @@ class KnownRequests:
         self._targets: dict[bytes, tuple[str, URL]] = {}
         self._off = min(bounds.max_head_bytes, bounds.max_field_bytes, bounds.max_target_bytes) < LONGEST
 
-    def read(self, data: bytes) -> tuple[KnownRequest, bytes] | None:
-        """The request that `data` is, and its body; None if it is for the parser."""
+    def read(self, data: bytes) -> KnownRequest | None:
+        """The request that `data` is; None if it is for the parser."""
         found = self._shapes.find(data)
         if found is None:
             return None
         shape, (target, *values), body = found
         known = self._targets.get(target)
-        return None if known is None else (KnownRequest(shape, *known, values, len(body)), body)
+        return None if known is None else KnownRequest(shape, *known, values, body)
 
     def can_learn(self, data: bytes) -> bool:
         """Whether it is worth while to keep `data` until it is clear that it was served."""

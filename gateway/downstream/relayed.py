@@ -129,24 +129,30 @@ class RelayedResponse(web.StreamResponse):
         transport.write(piece)
         return True
 
-    def end_with(self, body: bytes) -> bool:
-        """Write the head and, with it, all of the body; False if the client has left."""
-        writer: Any = self._payload_writer
-        transport = writer._protocol.transport
+    async def deliver(self, request: web.BaseRequest, body: bytes) -> bool:
+        """Prepare the response, and write it whole, head and `body` at once; False if the client has left."""
+        if self._payload_writer is not None or self._eof_sent:
+            raise RuntimeError("The response has been prepared")
+        self._req = request
+        self._frame(request)
+        await request._prepare_hook(self)
+        head, transport = self._head(), request._protocol.transport
         if transport is None or transport.is_closing():
             return False
-        missing = (writer.length or 0) - len(body)
-        if writer.chunked:
+        missing = 0
+        if self._must_be_empty_body:
+            body = b""
+        elif self._chunked:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-        elif writer.length is not None:
-            body = body[: writer.length]
-        transport.write(writer._headers_buf + body)
-        writer._headers_buf, writer._headers_written = None, True
-        writer.output_size += len(body)
+        elif self._length is not None:
+            missing = self._length - len(body)
+            body = body[: self._length]
+        transport.write(head + body)
+        request.is_answered = True  # type: ignore[attr-defined]
+        self._eof_sent, self._req = True, None
         if missing > 0:  # lest the next answer fill it
             self._keep_alive = False
             transport.close()
-        self._eof_sent, self._req, self._payload_writer = True, None, None
         return True
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -208,14 +214,20 @@ class RelayedResponse(web.StreamResponse):
         if not self._keep_alive:
             self.add(b"Connection", b"close")
 
-    def _fill(self) -> None:
-        """Put the head where it leaves with whatever is written first."""
+    def _head(self) -> bytes:
         if self._lines is None:
             head, length = self._head_of_text(), self._text.get(hdrs.CONTENT_LENGTH)
             self._length = None if length is None else int(length)
-        else:
-            reason = self._reason.encode("utf-8", "surrogateescape")
-            head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, reason, self._lines)
+            return head
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (
+            self._status,
+            self._reason.encode("utf-8", "surrogateescape"),
+            self._lines,
+        )
+
+    def _fill(self) -> None:
+        """Put the head where it leaves with whatever is written first."""
+        head = self._head()
         # Only now is the writer touched: had this failed, it is another response's.
         writer: Any = self._payload_writer
         writer._headers_buf = head

@@ -51,9 +51,9 @@ async def relay(
 async def deliver(request: web.Request, response: RelayedResponse, body: bytes) -> web.StreamResponse:
     """Send a `body` that is here to its end, in one write with the head."""
     exchange = request._state[EXCHANGE]
-    await response.prepare(request)
+    is_out = await response.deliver(request, body)
     exchange.status = response._status
-    if not response.end_with(body):
+    if not is_out:
         exchange.client_left()
         return response
     if body:

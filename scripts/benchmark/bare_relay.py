@@ -10,10 +10,10 @@ from typing import Any
 
 import uvloop
 from aiohttp import web
-from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
 from gateway.downstream.connection_bounds import ConnectionBounds
+from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.runner import GuardedRunner
 from gateway.serve import spare_collections
@@ -48,7 +48,8 @@ class Relay:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         fields = headers.to_upstream(request.raw_headers, host=self._host, via=b"1.1 bare-relay")
-        body = None if request._payload is EMPTY_PAYLOAD else await request._payload.read()
+        assert isinstance(request, GuardedRequest)
+        body = request.take_body() or await request.read() or None
         asked = Outgoing(request.method, request.raw_path.encode(), field_lines(fields), body, len(body or b""))
         call = UpstreamCall("upstream", request.method, request.path, "0" * 16)
         async with self._transport.send(asked, call) as answer:
@@ -59,10 +60,10 @@ class Relay:
                 answer.status, answer.reason, lines or b"", length=length, has_date=b"date" in answer.layout.at
             )
             whole = answer.whole()
-            await response.prepare(request)
             if whole is not None:
-                response.end_with(whole)
+                await response.deliver(request, whole)
                 return response
+            await response.prepare(request)
             await answer.hand_over(Outflow(request, response), Tap())
             await response.write_eof()
             return response

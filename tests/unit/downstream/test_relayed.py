@@ -315,8 +315,7 @@ async def test_random_fields_survive() -> None:
 async def test_an_answer_in_one_write_still_hears_out_a_client_that_is_sending() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = RelayedResponse(200, None, [(b"content-length", b"2")])
-        await response.prepare(request)
-        assert response.end_with(b"hi")
+        assert await response.deliver(request, b"hi")
         return response
 
     async with served(handlers={"/": handler}) as it, connected(it.port) as client:
