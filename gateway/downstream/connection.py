@@ -24,7 +24,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.downstream import request_head
-from gateway.downstream.guarded_request import Message, break_off, invited
+from gateway.downstream.guarded_request import Message, break_off, has_begun, invited
 from gateway.downstream.held import Held, missing
 from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.refusal import Malformed
@@ -141,8 +141,7 @@ class GuardedConnection(RequestHandler):
         between_requests = self._inbound.is_eof()
         begins = between_requests and self._to_come == 0
         if begins and not (self._last or self._close or self._server.last_call):
-            known = self._known.read(data)
-            if known is not None:
+            if (known := self._known.read(data)) is not None:
                 self._accept_known(known)
                 return
             if held is None and (lacks := missing(data)):
@@ -157,10 +156,9 @@ class GuardedConnection(RequestHandler):
             self._to_come = request_head.to_come(messages, data) if begins else max(self._to_come - len(data), -1)
         if messages:
             self._accept(messages, len(data))
-            if begins and self._to_come == 0 and self._known.can_learn(data):
-                lesson = messages[0][0], data
-                if self._messages and self._messages[-1][0] is lesson[0]:  # taken as it came
-                    self._unlearned = lesson
+            as_it_came = bool(self._messages) and self._messages[-1][0] is messages[0][0]
+            if begins and as_it_came and self._to_come == 0 and self._known.can_learn(data):
+                self._unlearned = messages[0][0], data
         elif data and between_requests:
             self._head_grew(len(data))
 
@@ -169,6 +167,10 @@ class GuardedConnection(RequestHandler):
         if self._held is not None:
             self._held.wait_no_more()
             self.data_received(b"")
+
+    def _process_keepalive(self) -> None:
+        self._let_go()
+        super()._process_keepalive()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client has left; if all there is to do is to refuse what it said, it may still be there to be told."""
@@ -255,7 +257,7 @@ class GuardedConnection(RequestHandler):
     def invite(self) -> None:
         """Tell the client to send the body of the current request, unless an answer has begun."""
         request = self._current_request
-        if request is not None and request.writer.output_size == 0 and self.transport is not None:
+        if request is not None and not has_begun(request) and self.transport is not None:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def refuse(self, objection: Objection) -> None:
@@ -319,6 +321,8 @@ class GuardedConnection(RequestHandler):
                 self._learn(response)
             if not getattr(response, "_eof_sent", False):  # a handler may return nothing at all
                 response = await self._finished(request, response)
+            if self._paused:  # lest answers pile up that nobody takes
+                await self._drain_helper()
             if self._deaf or not payload.is_eof():
                 if self._messages and response.keep_alive:
                     return True
@@ -385,16 +389,12 @@ class GuardedConnection(RequestHandler):
         await self._lingering  # until the connection is lost, which cancels it
 
     def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """Answer what a handler raised, or break off if it had begun to answer; log what nobody foresaw."""
         if not isinstance(exc, GatewayError):
             logger.exception("a handler failed", exc_info=exc or True)
-        if getattr(request, "is_answered", False) or request.writer.output_size > 0:
+        if has_begun(request):
             break_off(request)
             raise ConnectionError("The response had begun")
         return self._server.refusal(exc)

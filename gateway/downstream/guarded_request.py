@@ -105,6 +105,11 @@ class GuardedRequest(web.Request):
         return self._payload.is_eof() and not message.should_close and not self._protocol._close
 
 
+def has_begun(request: web.BaseRequest) -> bool:
+    """Whether anything of an answer was written."""
+    return getattr(request, "is_answered", False) or request.writer.output_size > 0
+
+
 def break_off(request: web.BaseRequest) -> None:
     """End the connection in the middle of a response, so that it cannot be taken for a whole one.
 

@@ -137,7 +137,9 @@ class RelayedResponse(web.StreamResponse):
         self._frame(request)
         await request._prepare_hook(self)
         head, transport = self._head(), request._protocol.transport
+        self._eof_sent, self._req = True, None
         if transport is None or transport.is_closing():
+            self._keep_alive = False
             return False
         missing = 0
         if self._must_be_empty_body:
@@ -149,7 +151,6 @@ class RelayedResponse(web.StreamResponse):
             body = body[: self._length]
         transport.write(head + body)
         request.is_answered = True  # type: ignore[attr-defined]
-        self._eof_sent, self._req = True, None
         if missing > 0:  # lest the next answer fill it
             self._keep_alive = False
             transport.close()

@@ -144,10 +144,10 @@ class DirectExchange:
             if type(message) is KnownResponse:
                 known, self._names, self.values, self._body = message.known, message.names, message.values, message.body
                 self.status, self.reason, self.layout = known.code, known.reason, known.layout
+                if self._body is None:
+                    protocol.await_body()
             else:
-                body = await self._judge(message, body)
-            if self._body is None:
-                protocol.await_body(body)
+                protocol.await_body(await self._judge(message, body))
         except BaseException as error:
             await self._leave(clean=False)
             if isinstance(error, GatewayError) or not isinstance(error, Exception):

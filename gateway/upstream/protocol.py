@@ -185,10 +185,13 @@ class UpstreamProtocol(ResponseHandler):
             body._waiter.set_result(None)
 
     def await_head(self) -> None:
-        self.waiting_for, self.heard = Waiting.HEAD, True
+        """The request is out. The response may have begun already."""
+        self.waiting_for, self.heard = Waiting.HEAD if self.body is EMPTY_PAYLOAD else Waiting.BODY, True
 
-    def await_body(self, payload: StreamReader) -> None:
-        self.body = payload
+    def await_body(self, payload: StreamReader | None = None) -> None:
+        """A head is in, with a body that a parser reads; without one it is followed since the head came."""
+        if payload is not None:
+            self.body = payload
         self.waiting_for, self.heard = Waiting.BODY, True
 
     def await_drain(self) -> None:
@@ -368,7 +371,7 @@ class UpstreamProtocol(ResponseHandler):
         super().set_exception(exc, exc_cause)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        body = self.body
+        body, self._to_show = self.body, b""  # no parser can read on
         if not body.is_eof() and (exc is not None or self.failure is not None):
             # A body that ends with the connection would look complete.
             body.set_exception(self.failure or aiohttp.ClientPayloadError("The connection was reset"))

@@ -53,7 +53,7 @@ class Tap:
         if room:
             self._head += late[:room]
             late = late[room:]
-        self._late = [late[-self._tail_limit :]] if late else []
+        self._late = [late[max(len(late) - self._tail_limit, 0) :]] if late else []
         self._most_bytes = self.size + self._tail_limit
         self._most_pieces = self.pieces + MOST_PIECES
 

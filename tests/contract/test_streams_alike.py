@@ -1,14 +1,16 @@
 """Streams that look like those before them: whether a parser reads them or not, they arrive and end the same."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.upstream.protocol import UpstreamProtocol
+from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Transport
 from gateway.wire import shape
-from tests.contract.calling import OK, Gathered, Open, Whole, a_call, post
+from tests.contract.calling import OK, QUICK, Gathered, Open, Whole, a_call, post, upload
 from tests.scripted import ScriptedUpstream, close, pause, reset, send
 
 HEAD = b"HTTP/1.1 200 OK\r\nX-Own: %d\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -119,6 +121,65 @@ async def test_what_comes_behind_answers_nobody(
         assert behind == b"x"  # no response, by which the one before it is spoilt, too
     await asyncio.sleep(0.02 if later else 0)
     assert await whole(transport, post()) == OK
+
+
+async def test_pieces_that_come_before_an_upload_has_ended_are_kept(
+    upstream: ScriptedUpstream, connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each turn of the loop counts while a transport waits for both at once."""
+    receive = UpstreamProtocol.data_received
+
+    def in_two_turns(self: UpstreamProtocol, data: bytes) -> None:
+        now, _, later = data.partition(b"|")
+        receive(self, now)
+        if later:
+            asyncio.get_running_loop().call_soon(receive, self, later)
+
+    monkeypatch.setattr(UpstreamProtocol, "data_received", in_two_turns)
+    transport = connect(QUICK)
+    await met(transport, upstream)
+    for piecemeal in (False, True):
+        pauses = [pause(0.03), send(PLAIN[1]), pause(0.03), send(PLAIN[2])]
+        upstream.will(pause(0.01), send(HEAD % 1 + PLAIN[0] + b"|" + PLAIN[1]), *pauses)
+        sink = Gathered(roomy=not piecemeal)
+        await sink.fill(transport, upload(slowly(), 10))
+        assert b"".join(sink.pieces) == b"abcdede"
+
+
+async def test_an_answer_that_comes_during_an_upload_is_not_cut_by_the_limit_for_its_head(
+    upstream: ScriptedUpstream, connect: Open
+) -> None:
+    transport = connect(QUICK)
+    await met(transport, upstream)
+    steady = [step for _ in range(16) for step in (pause(0.05), send(b"cd\r\n4\r\nab"))]
+    upstream.will(pause(0.01), send(HEAD % 1 + b"4\r\nab"), *steady, send(b"cd\r\n0\r\n\r\n"))
+    sink = Gathered()
+    await sink.fill(transport, upload(slowly(), 10))
+    assert b"".join(sink.pieces) == b"abcd" * 17
+
+
+async def slowly() -> AsyncIterator[bytes]:
+    yield b"x" * 10
+    await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [close, reset])
+@pytest.mark.parametrize("chunks", [0, 1])
+async def test_a_provider_that_dies_before_anybody_reads_is_told_as_ever(
+    upstream: ScriptedUpstream, connect: Open, how: object, chunks: int
+) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    for handed_over in (False, True):
+        upstream.will(send(HEAD % 1 + b"".join(PLAIN[:chunks])), pause(0.002), how())  # type: ignore[operator]
+        with pytest.raises(UpstreamTruncated):
+            async with transport.send(post(), a_call()) as response:
+                await asyncio.sleep(0.03)
+                if handed_over:
+                    await response.hand_over(Gathered(), Tap())
+                assert [piece async for piece in response.chunks()]
+                assert [piece async for piece in response.chunks()]
+        assert (transport.in_use, transport.idle) == (0, 0)
 
 
 async def test_both_framings_at_once_are_refused(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:

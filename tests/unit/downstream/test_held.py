@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from gateway.downstream import held
+from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.held import MOST, missing
 from gateway.downstream.known_request import KnownRequest
 from gateway.wire import shape
@@ -112,6 +113,15 @@ async def test_what_is_held_is_served_while_the_server_drains(patient: None) -> 
         await client.send(b"body")
         response = await asyncio.wait_for(client.response(), 2)
         assert (response.status, response.body) == (200, b"body")
+
+
+@on_both_loops
+async def test_a_connection_that_holds_a_request_is_not_idle(patient: None) -> None:
+    bounds = ConnectionBounds(head_timeout=5, body_timeout=5, linger=1, keepalive_timeout=0.1)
+    async with served(bounds=bounds, handlers={"/seen": Seen().handle}) as it, connected(it.port) as client:
+        for _ in range(2):
+            await client.send(HEAD % 4, 0.2, b"body")
+            assert (await client.response()).body == b"body"
 
 
 @on_both_loops

@@ -324,3 +324,38 @@ async def test_an_answer_in_one_write_still_hears_out_a_client_that_is_sending()
         assert (answer.body, answer.field("Connection")) == (b"hi", b"close")
         (connection,) = it.runner.server.connections
         assert connection.lingering
+
+
+async def test_answers_that_nobody_takes_do_not_pile_up() -> None:
+    body, answered, transports = b"z" * (1 << 20), [], []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answered.append(request.path)
+        transports.append(request.transport)
+        response = RelayedResponse(200, None, [(b"content-length", b"%d" % len(body))])
+        assert await response.deliver(request, body)
+        return response
+
+    async with served(handlers={"/": handler}) as it, connected(it.port, receive_buffer=4096) as client:
+        await client.send(*[f"GET / HTTP/1.1\r\n{HOST}\r\n" for _ in range(50)])
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert len(answered) < 20
+        assert transports[-1].get_write_buffer_size() <= 2 * len(body)
+        for _ in range(50):
+            assert (await client.response()).body == body
+    assert len(answered) == 50
+
+
+async def test_a_client_is_not_invited_once_it_is_answered() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = RelayedResponse(200, None, [(b"content-length", b"5")])
+        await response.deliver(request, b"hello")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await request.content.readany()
+        return response
+
+    async with served(handlers={"/": handler}) as it, connected(it.port) as client:
+        await client.send(f"POST / HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert (await client.rest()).endswith(b"\r\n\r\nhello")

@@ -27,6 +27,14 @@ def test_what_is_kept_is_bounded() -> None:
     assert kept < 10_000
 
 
+def test_there_may_be_no_end() -> None:
+    tap = Tap(10, 0)
+    for _ in range(100):
+        tap.hear(b"x" * 100)
+    assert (tap.head, tap.tail, tap.size) == (b"x" * 10, b"", 10_000)
+    assert tap.kept == 10
+
+
 @pytest.mark.parametrize("length", [3, 9, 15, 4096, 20_000, 200_000])
 def test_the_end_is_enough_to_see_how_a_stream_ended(length: int) -> None:
     tap = Tap()
