@@ -101,9 +101,9 @@ class KnownRequests:
     def read(self, data: bytes) -> KnownRequest | None:
         """The request that `data` is; None if it is for the parser."""
         found = self._shapes.find(data)
-        if found is None:
+        if found is None or found[3]:
             return None
-        shape, (target, *values), body = found
+        shape, (target, *values), body, _ = found
         known = self._targets.get(target)
         return None if known is None else KnownRequest(shape, *known, values, body)
 

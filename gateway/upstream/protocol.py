@@ -6,7 +6,7 @@
 - A body that is handed over goes to its `Sink` in the socket's own callback: the sink gets what a reader would have
   read, only sooner.
 - What is of the plainest form is read without aiohttp's parser: a head in one piece, of a shape that the parser has
-  judged before (`wire/shape.py`), and behind it a body that is whole, or pieces that are whole chunks
+  judged before (`wire/shape.py`), and behind it a body that has a length, or pieces that are whole chunks
   (`wire/chunks.py`). At the first piece that is anything else a parser is made, or takes up where it stands; it judges
   all framing that is not of that form, so that what is malformed ends as visibly broken as it would without us.
 
@@ -80,6 +80,7 @@ class UpstreamProtocol(ResponseHandler):
         self._poll: select.poll | None = None
         self._flow: Flow | None = None  # of the body that is handed over
         self._missing = LOST  # of the chunk that the body is in: `wire/chunks.py`
+        self._lacks = 0  # bytes of a body that is followed without a parser, if it has a length
         self._to_show = b""  # to a parser, before it could read on in a body that is followed without one
         self._head_size = 0  # of that
         self._sink_is_full = False
@@ -98,7 +99,7 @@ class UpstreamProtocol(ResponseHandler):
     def expect(self, method: str) -> None:
         """A request is about to be written, and `read_head` will be asked for the response."""
         self._expected = self.used = True
-        self.body, self._missing, self._to_show = EMPTY_PAYLOAD, LOST, b""
+        self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
         self.waiting_for = Waiting.NOTHING
         if method == "HEAD" or self._tail:
             self._parse(method)
@@ -108,13 +109,13 @@ class UpstreamProtocol(ResponseHandler):
     def expect_parsed(self, method: str) -> None:
         """The same; the parser is to read the response."""
         self._expected = self.used = True
-        self.body, self._missing, self._to_show = EMPTY_PAYLOAD, LOST, b""
+        self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
         self.waiting_for = Waiting.NOTHING
         self._parse(method)
 
     def _parse(self, method: str) -> None:
         # A new parser each time: one that was used may hold the beginning of a response that nobody asked for.
-        self._untouched, self._to_show = False, b""
+        self._untouched, self._lacks, self._to_show = False, 0, b""
         self.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
@@ -127,7 +128,7 @@ class UpstreamProtocol(ResponseHandler):
     def rest(self) -> None:
         """The response is complete; the connection goes back to the pool."""
         self._expected = self._untouched = False
-        self.body, self._missing, self._to_show = EMPTY_PAYLOAD, LOST, b""
+        self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
         self.waiting_for = Waiting.NOTHING
 
     async def hand_over(self, sink: Sink, tap: Tap) -> bool:
@@ -144,7 +145,7 @@ class UpstreamProtocol(ResponseHandler):
         if self._buffer_paused:
             self._resume_reading_for_buffer()
         self._pass_on()
-        self._to_show = self._to_show[: self._head_size]
+        self._to_show = b"" if self._lacks else self._to_show[: self._head_size]
         if self._reading_paused and not self._sink_is_full:  # by a reader's limit, with bytes left in the parser
             self.resume_reading()
         try:
@@ -236,6 +237,8 @@ class UpstreamProtocol(ResponseHandler):
             return
         if not self.heard and self.waiting_for is not Waiting.HEAD:  # interim heads do not put off the deadline
             self.heard = True
+        if self._lacks and data and self._count(data):
+            return
         if self._missing >= 0 and data and self._follow(data):
             return
         body, parser, flow = self.body, self._parser, self._flow
@@ -270,6 +273,21 @@ class UpstreamProtocol(ResponseHandler):
             self._parse_on()
         return False
 
+    def _count(self, data: bytes) -> bool:
+        """Pass a body of known length on as it comes; False if it is for the parser, since nobody takes it yet."""
+        flow, lacks = self._flow, self._lacks
+        if flow is None:
+            self._parse_on()
+            return False
+        self._lacks = max(lacks - len(data), 0)
+        if not self._lacks:
+            self.body.feed_eof()  # first: after the last piece there is nothing to hold back
+            if len(data) > lacks:  # more than the response that was asked for
+                self.force_close()
+                data = data[:lacks]
+        self._give(flow, data, b"")
+        return True
+
     def _receive_first(self, data: bytes) -> None:
         """Take in the beginning of a response, or all of it."""
         self._untouched = False
@@ -290,22 +308,19 @@ class UpstreamProtocol(ResponseHandler):
         found: Found[Known],
     ) -> bool:
         """Take in a response of a known shape; False if its body begins in a way that is for the parser."""
-        shape, values, rest = found
-        whole: bytes | None = rest
-        body = EMPTY_PAYLOAD
-        if shape.is_in_chunks:
-            chunks, missing = walk(rest)
-            whole = b"".join(chunks) if missing == ENDED else None
-            if missing == 0:
-                self._to_show, self._head_size, self._missing = data, len(data) - len(rest), 0
-                body = StreamReader(self, self._read_bufsize, loop=self._loop)
-                if chunks:
-                    body.feed_data(b"".join(chunks))
-                self._payload = self.body = body
-            elif missing != ENDED:
-                return False
+        shape, values, rest, lacks = found
+        chunks, missing = walk(rest) if shape.is_in_chunks else ([rest], ENDED)
+        if missing > 0 or missing == LOST:
+            return False
+        come, body = b"".join(chunks), EMPTY_PAYLOAD
+        is_whole = missing == ENDED and not lacks
+        if not is_whole:
+            self._to_show, self._head_size, self._missing, self._lacks = data, len(data) - len(rest), missing, lacks
+            body = StreamReader(self, self._read_bufsize, loop=self._loop)
+            body.feed_data(come)
+            self._payload = self.body = body
         self.waiting_for = Waiting.NOTHING
-        waiting.set_result((KnownResponse(shape.kept, shape.names, values, whole), body))
+        waiting.set_result((KnownResponse(shape.kept, shape.names, values, come if is_whole else None), body))
         return True
 
     def reader(self) -> StreamReader:

@@ -8,7 +8,7 @@ Rule 1: a pattern matches less than the parser takes, and finds in it what the p
 name, a colon, one blank, a value of visible characters or bytes beyond ASCII, with blanks or tabs only inside. What
 decides how a message is framed or what becomes of the connection is part of the shape, value and all; the one
 `Content-Length` is digits.
-Rule 2: a message with a length is read only whole: head and body in one piece, with nothing before and nothing behind.
+Rule 2: a message with a length is read if its head is in one piece, with nothing before it and nothing behind its end.
 Of a response in chunks the head is read, and what came behind it is for whoever asks to judge (`wire/chunks.py`).
 Whoever asks knows that a message begins with the piece. All else is left to the parser, which has seen nothing of it.
 """
@@ -56,22 +56,22 @@ class Shape(Generic[T]):
         self.is_in_chunks = TRANSFER_ENCODING in lower
         self._length_at = 0 if self.is_in_chunks else pattern.groups - len(fields) + lower.index(b"content-length")
 
-    def read(self, data: bytes) -> tuple[Sequence[bytes], bytes] | None:
-        """The start line's groups and the values, and what is behind the head: the body, if it is not in chunks.
+    def read(self, data: bytes) -> tuple[Sequence[bytes], bytes, int] | None:
+        """The start line's groups and the values, what is behind the head, and how many bytes the body still lacks.
 
-        None if `data` does not begin with such a head, or is not a whole message.
+        Of a body in chunks that is not told: 0. None if `data` does not begin with such a head, or goes on behind it.
         """
         found = self._match(data)
         if found is None:
             return None
         values, end = found.groups(), found.end()
-        if end > LONGEST or not (self.is_in_chunks or len(data) - end == int(values[self._length_at])):
-            return None
-        return values, data[end:]
+        lacks = 0 if self.is_in_chunks else int(values[self._length_at]) - (len(data) - end)
+        return None if end > LONGEST or lacks < 0 else (values, data[end:], lacks)
 
 
-Found = tuple[Shape[T], Sequence[bytes], bytes]
-"""A message: its shape, the start line's groups with the values after them, and what is behind its head."""
+Found = tuple[Shape[T], Sequence[bytes], bytes, int]
+"""A message: its shape, the start line's groups with the values after them, what is behind its head, and how many bytes
+of its body are still to come, if that is not in chunks."""
 
 
 class Shapes(Generic[T]):

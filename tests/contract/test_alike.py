@@ -3,10 +3,11 @@
 import pytest
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.upstream.protocol import UpstreamProtocol
 from gateway.upstream.transport import Transport
 from gateway.wire import shape
-from tests.contract.calling import OK, Open, Whole, a_call, get, post
-from tests.scripted import ScriptedUpstream, answer, begin, chunk, close, end, pause, send
+from tests.contract.calling import OK, Open, Whole, a_call, get, post, take_whole
+from tests.scripted import ScriptedUpstream, answer, begin, chunk, close, end, pause, reset, send
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,60 @@ async def test_what_comes_behind_answers_nobody(
     transport = connect()
     await met(transport, upstream)
     upstream.will(send(HEAD % (1, 4) + b"mine" + behind))
+    try:
+        assert await whole(transport, post()) == b"mine"
+    except GatewayError:
+        assert behind == b"x"  # no response, by which the one before it is spoilt, too
+    assert await whole(transport, post()) == OK
+
+
+async def test_one_whose_body_comes_later_is_the_same(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    for size in (0, 1, 3):
+        rest = b"later"[size:]
+        upstream.will(send(HEAD % (1, 5) + b"later"[:size]), *(s for c in rest for s in (pause(0), send(bytes((c,))))))
+        assert await whole(transport, post()) == b"later"
+        upstream.will(send(HEAD % (1, 5) + b"later"[:size]), pause(0.003), send(rest))
+        assert await whole(transport, post()) == b"later"
+    big = bytes(range(256)) * 8192
+    upstream.will(send(HEAD % (1, len(big)) + big[:10]), pause(0.003), send(big[10:]))
+    assert await whole(transport, post()) == big
+    assert (transport.in_use, transport.idle, upstream.connections) == (0, 1, 1)
+
+
+async def test_a_body_that_is_counted_needs_no_parser(
+    upstream: ScriptedUpstream, connect: Open, road: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if road == "session":
+        return  # where all is parsed
+    transport = connect()
+    await met(transport, upstream)
+    monkeypatch.delattr(UpstreamProtocol, "_parse")
+    upstream.will(send(HEAD % (1, 5) + b"l"), pause(0.003), send(b"at"), pause(0.003), send(b"er"))
+    assert await take_whole(transport, post()) == b"later"
+
+
+@pytest.mark.parametrize("how", [close, reset])
+async def test_an_upstream_may_die_at_every_byte_and_the_body_never_ends_cleanly(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, how: object
+) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    for size in range(5):
+        upstream.will(send(HEAD % (1, 5)), pause(0.003), send(b"later"[:size]), pause(0.001), how())  # type: ignore[operator]
+        with pytest.raises(UpstreamTruncated):
+            await whole(transport, post())
+        assert (transport.in_use, transport.idle) == (0, 0)
+
+
+@pytest.mark.parametrize("behind", [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", b"x", b"\r\n"])
+async def test_what_comes_behind_a_body_that_came_later_answers_nobody(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, behind: bytes
+) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    upstream.will(send(HEAD % (1, 4) + b"m"), pause(0.003), send(b"ine" + behind))
     try:
         assert await whole(transport, post()) == b"mine"
     except GatewayError:

@@ -68,7 +68,7 @@ def learned(sample: bytes, judge: Judge) -> Shapes[str]:
 
 
 def fields_of(found: Found[str]) -> list[tuple[bytes, bytes]]:
-    shape, values, _ = found
+    shape, values, _, _ = found
     return [*zip(shape.names, values[-len(shape.names) :], strict=True)]
 
 
@@ -98,7 +98,8 @@ def test_nothing_is_taken_that_the_parser_would_not_take_or_would_read_different
         if found is None:
             continue
         taken += 1
-        judged = judge.judge(data)
+        lacking = b"x" * found[3]
+        found, judged = (*found[:2], found[2] + lacking, 0), judge.judge(data + lacking)
         assert judged is not None, data
         message, body = judged
         assert (fields_of(found), found[2]) == ([*message.raw_headers], body), data
@@ -112,10 +113,19 @@ def test_nothing_is_taken_that_the_parser_would_not_take_or_would_read_different
 
 
 @BOTH
+def test_what_a_body_lacks_is_told(sample: bytes, judge: Judge) -> None:
+    shapes = learned(sample, judge)
+    for lacks in range(5):
+        found = shapes.find(sample[: len(sample) - lacks])
+        assert found is not None
+        assert found[2:] == (b"body"[: 4 - lacks], lacks)
+    assert shapes.find(sample[:-5]) is None
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("what", "instead"),
     [
-        (b"Content-Length: 4", b"Content-Length: 5"),
         (b"Content-Length: 4", b"Content-Length: 3"),
         (b"Connection: keep-alive", b"Connection: close"),
         (b"X-Last", b"X-Lost"),
