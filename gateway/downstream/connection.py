@@ -254,6 +254,14 @@ class GuardedConnection(RequestHandler):
         if idle and self.transport is not None:
             self.transport.close()
 
+    def answering(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Know the shape of a request that is served; one that is refused might come from anybody."""
+        unlearned = self._unlearned
+        if unlearned is not None and unlearned[0] is request._message:
+            self._unlearned = None
+            if response.status < 400:
+                self._known.learn(*unlearned)
+
     def invite(self) -> None:
         """Tell the client to send the body of the current request, unless an answer has begun."""
         request = self._current_request
@@ -317,8 +325,6 @@ class GuardedConnection(RequestHandler):
         self._current_request, self._request_in_progress = request, True
         try:
             response = await self._response(request, handler)
-            if self._unlearned is not None and self._unlearned[0] is message:
-                self._learn(response)
             if not getattr(response, "_eof_sent", False):  # a handler may return nothing at all
                 response = await self._finished(request, response)
             if self._paused:  # lest answers pile up that nobody takes
@@ -339,12 +345,6 @@ class GuardedConnection(RequestHandler):
             self._current_request, self._request_in_progress = None, False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-
-    def _learn(self, response: web.StreamResponse) -> None:
-        """Know the shape of a request that was served; one that was refused might come from anybody."""
-        unlearned, self._unlearned = self._unlearned, None
-        if unlearned is not None and getattr(response, "status", 500) < 400:  # a handler may return nothing at all
-            self._known.learn(*unlearned)
 
     async def _response(
         self, request: web.BaseRequest, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -57,6 +57,9 @@ class GuardedRequest(web.Request):
         self._transport_sockname = protocol.sockname
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        connection: Any = self._protocol
+        if connection._unlearned is not None:
+            connection.answering(self, response)
         match = self._match_info
         if type(match) is not Match:
             await super()._prepare_hook(response)

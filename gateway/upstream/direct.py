@@ -35,8 +35,9 @@ from gateway.errors import (
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
+from gateway.upstream.known_response import KnownResponse
 from gateway.upstream.pool import Pool
-from gateway.upstream.protocol import KnownResponse, Response, UpstreamProtocol
+from gateway.upstream.protocol import Response, UpstreamProtocol
 from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Incoming, Outgoing, Sink
 from gateway.upstream.watch import Watch

@@ -14,7 +14,8 @@ from typing import Any, cast
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 
-from gateway.upstream.protocol import Known, UpstreamProtocol
+from gateway.upstream.known_response import Known
+from gateway.upstream.protocol import UpstreamProtocol
 from gateway.wire.shape import Shapes
 
 IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow

@@ -14,49 +14,28 @@ This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.p
 """
 
 import asyncio
-import re
 import select
-from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL
-from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from msgspec import Struct
 
 from gateway.errors import GatewayError
 from gateway.upstream.handed_over import Flow, HandedOver
+from gateway.upstream.known_response import Known, KnownResponse, learn
 from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Sink
 from gateway.upstream.watch import Waiting
 from gateway.wire.chunks import CRLF, ENDED, LAST_CHUNK, LONGEST_SIZE, LOST, size_of, walk
-from gateway.wire.headers import Layout, layout_of
 from gateway.wire.shape import Found, Shapes
 
 MAX_LINE = 32_768
 MAX_FIELDS = 256
-
-
-class Known(Struct, frozen=True, gc=False):
-    """What is the same for all responses of a shape."""
-
-    code: int
-    reason: str
-    layout: Layout
-
-
-class KnownResponse(Struct, frozen=True):
-    """A final response of the shape with these `names`; its body, if that is here to its end."""
-
-    known: Known
-    names: tuple[bytes, ...]
-    values: Sequence[bytes]
-    body: bytes | None
 
 
 Response = tuple[RawResponseMessage | KnownResponse, StreamReader]
@@ -64,6 +43,28 @@ Response = tuple[RawResponseMessage | KnownResponse, StreamReader]
 
 class UpstreamProtocol(ResponseHandler):
     """aiohttp's protocol for one connection, with what it leaves open closed. `shapes` are those of its pool."""
+
+    # More than 30 attributes in one dictionary would cost each connection a kilobyte.
+    __slots__ = (
+        "_expected",
+        "_flow",
+        "_head",
+        "_head_size",
+        "_lacks",
+        "_missing",
+        "_opening",
+        "_poll",
+        "_shapes",
+        "_sink_is_full",
+        "_to_show",
+        "_untouched",
+        "body",
+        "failure",
+        "heard",
+        "quiet_since",
+        "used",
+        "waiting_for",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shapes: Shapes[Known] | None = None) -> None:
         super().__init__(loop)
@@ -341,18 +342,6 @@ class UpstreamProtocol(ResponseHandler):
             body._waiter, followed._waiter = followed._waiter, None
             self._flow = flow._replace(body=body)
 
-    def _learn(self, message: RawResponseMessage) -> None:
-        """Know the shape of a response that begins in one piece, and is of the usual kind."""
-        if message.code < 200 or message.code in (204, 304) or message.should_close or message.upgrade:
-            return
-        if message.version is not HttpVersion11 or len(message.reason) > 64 or "\0" in message.reason:
-            return
-        start = b"HTTP/1.1 %d %b" % (message.code, message.reason.encode("utf-8", "surrogateescape"))
-        fields = message.raw_headers
-        self._shapes.learn(
-            re.escape(start), fields, self._opening, lambda: Known(message.code, message.reason, layout_of(fields))
-        )
-
     def _receive(self, data: bytes) -> None:
         """Take in what is no body that was handed over."""
         if self._expected or not data:
@@ -365,7 +354,7 @@ class UpstreamProtocol(ResponseHandler):
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""
         if self._opening:
-            self._learn(data[0])
+            learn(self._shapes, data[0], self._opening)
         if self._head is not None and not self._head.done():
             self._head.set_result(data)
         else:
