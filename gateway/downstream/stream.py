@@ -128,7 +128,7 @@ class Outflow:
         """Write `piece` now, `framed` where that can be; whether the client has room for more."""
         transport = self._chunked
         if transport is None:
-            if not self._put_first(piece):
+            if not self._put(piece):
                 return False
         elif transport.is_closing():
             return False
@@ -138,7 +138,7 @@ class Outflow:
         self._before, self._last = self._last, piece
         return not self._protocol._paused
 
-    def _put_first(self, piece: bytes) -> bool:
+    def _put(self, piece: bytes) -> bool:
         """Write `piece` as the response frames it; if that is in chunks, the next one needs but its own frame."""
         response = self.response
         if not isinstance(response, RelayedResponse):

@@ -277,7 +277,7 @@ class UpstreamProtocol(ResponseHandler):
     def _count(self, data: bytes) -> bool:
         """Pass a body of known length on as it comes; False if it is for the parser, since nobody takes it yet."""
         flow, lacks = self._flow, self._lacks
-        if flow is None:
+        if self._to_show:
             self._parse_on()
             return False
         self._lacks = max(lacks - len(data), 0)
@@ -286,7 +286,10 @@ class UpstreamProtocol(ResponseHandler):
             if len(data) > lacks:  # more than the response that was asked for
                 self.force_close()
                 data = data[:lacks]
-        self._give(flow, data, b"")
+        if flow is None:  # between two calls of `hand_over`
+            self.body.feed_data(data)
+        else:
+            self._give(flow, data, b"")
         return True
 
     def _receive_first(self, data: bytes) -> None:

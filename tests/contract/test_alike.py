@@ -88,11 +88,10 @@ async def test_one_whose_body_comes_later_is_the_same(upstream: ScriptedUpstream
     assert (transport.in_use, transport.idle, upstream.connections) == (0, 1, 1)
 
 
+@pytest.mark.parametrize("road", ["direct"])
 async def test_a_body_that_is_counted_needs_no_parser(
-    upstream: ScriptedUpstream, connect: Open, road: str, monkeypatch: pytest.MonkeyPatch
+    upstream: ScriptedUpstream, connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if road == "session":
-        return  # where all is parsed
     transport = connect()
     await met(transport, upstream)
     monkeypatch.delattr(UpstreamProtocol, "_parse")

@@ -15,7 +15,7 @@ from tests.scripted import ScriptedUpstream, close, pause, reset, send
 
 HEAD = b"HTTP/1.1 200 OK\r\nX-Own: %d\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
 PLAIN = (b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\n\r\n")
-UNUSUAL = {
+FRAMINGS = {
     "plain": PLAIN,
     "an extension": (b"3\r\nabc\r\n", b"2;x=y\r\nde\r\n", b"0\r\n\r\n"),
     "trailers": (b"3\r\nabc\r\n", b"2\r\nde\r\n", b"0\r\nX-Sum: 1\r\n\r\n"),
@@ -38,7 +38,7 @@ async def met(transport: Transport, upstream: ScriptedUpstream) -> None:
             assert (b"".join([piece async for piece in response.chunks()]) if body is None else body) == b"abcde"
 
 
-@pytest.mark.parametrize("pieces", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("pieces", FRAMINGS.values(), ids=FRAMINGS)
 async def test_a_stream_may_be_cut_at_every_byte(
     upstream: ScriptedUpstream, connect: Open, whole: Whole, pieces: tuple[bytes, ...]
 ) -> None:
@@ -54,11 +54,10 @@ async def test_a_stream_may_be_cut_at_every_byte(
     assert (transport.in_use, transport.idle, upstream.connections) == (0, 1, 1)
 
 
+@pytest.mark.parametrize("road", ["direct"])
 async def test_a_plain_stream_needs_no_parser(
-    upstream: ScriptedUpstream, connect: Open, road: str, monkeypatch: pytest.MonkeyPatch
+    upstream: ScriptedUpstream, connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if road == "session":
-        return  # where all is parsed
     transport = connect()
     await met(transport, upstream)
     monkeypatch.delattr(UpstreamProtocol, "_parse")
@@ -74,7 +73,7 @@ async def test_a_plain_stream_needs_no_parser(
 
 
 @pytest.mark.parametrize("how", [close, reset])
-@pytest.mark.parametrize("pieces", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("pieces", FRAMINGS.values(), ids=FRAMINGS)
 async def test_an_upstream_may_die_at_every_byte_and_the_stream_never_ends_cleanly(
     upstream: ScriptedUpstream, connect: Open, pieces: tuple[bytes, ...], how: object
 ) -> None:

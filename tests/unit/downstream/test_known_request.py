@@ -1,6 +1,7 @@
 """Requests of a known shape are the requests that aiohttp's parser would have made of them."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -301,3 +302,25 @@ async def test_what_the_parser_keeps_back_is_answered() -> None:
     async with served(handlers={"/seen": seen.handle}) as it, connected(it.port) as client:
         await client.send(a_request(b"abcdef")[:-3], 0.05, b"def", 0.05, get + get)
         assert [(await client.response()).body for _ in range(3)] == [b"abcdef", b"", b""]
+
+
+@on_both_loops
+async def test_streams_that_have_not_ended_teach_others() -> None:
+    known: list[bool] = []
+    end = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        known.append(isinstance(request._message, KnownRequest))
+        response = web.StreamResponse(status=200)
+        await response.prepare(request)
+        await response.write(b"begun")
+        await end.wait()
+        return response
+
+    async with served(handlers={"/seen": stream}) as it, AsyncExitStack() as clients:
+        for _ in range(4):
+            client = await clients.enter_async_context(connected(it.port))
+            await client.send(a_request())
+            await client.interim()
+        end.set()
+    assert known == [False, False, True, True]
