@@ -126,6 +126,18 @@ async def test_what_comes_behind_a_body_that_came_later_answers_nobody(
     assert await whole(transport, post()) == OK
 
 
+@pytest.mark.parametrize("road", ["direct"])
+@pytest.mark.parametrize("behind", [b"HTTP/1.1 200 OK\r\n", b"x", b"\r\n"])
+async def test_a_connection_that_brought_more_than_was_counted_is_not_used_again(
+    upstream: ScriptedUpstream, connect: Open, behind: bytes
+) -> None:
+    transport = connect()
+    await met(transport, upstream)
+    upstream.will(send(HEAD % (1, 4) + b"m"), pause(0.003), send(b"ine" + behind))
+    assert await take_whole(transport, post()) == b"mine"
+    assert (transport.in_use, transport.idle) == (0, 0)
+
+
 async def test_one_that_is_cut_is_not_whole(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
     transport = connect()
     await met(transport, upstream)
