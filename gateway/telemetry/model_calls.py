@@ -8,8 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.telemetry import names
-from gateway.telemetry.exchange import Usage
-from gateway.telemetry.otlp import Value, attributes, number
+from gateway.telemetry.exchange import UpstreamCall, Usage
+from gateway.telemetry.otlp import Value, attribute, attributes, event, number
 
 KEPT = 1024  # different descriptions that are kept encoded
 LONGEST = 1024  # characters of a text that a client or a provider chose
@@ -114,6 +114,15 @@ def usage(used: Usage) -> bytes:
     if used.reasoning_tokens is not None:
         written += _twice(names.TOKENS_REASONING, names.GEN_AI_REASONING, used.reasoning_tokens)
     return written
+
+
+def first_chunk(call: UpstreamCall, of_day: int) -> bytes:
+    """When the first of a streamed answer came, as an attribute and as an event; `of_day` makes an instant a time."""
+    first = call.first_byte
+    if first is None:
+        return b""
+    waited = attribute(names.GEN_AI_FIRST_CHUNK, (first - call.started) / 1e9)
+    return waited + event(names.FIRST_CHUNK_EVENT, of_day + first, {})
 
 
 @lru_cache(8192)

@@ -46,18 +46,15 @@ def attributes(values: Mapping[str, Value | None]) -> bytes:
 
 def opening(trace_id: str, span_id: str, parent_id: str | None, *, name: str, kind: int, start: int, end: int) -> bytes:
     """What a span must have. Ids in hexadecimal digits, times in nanoseconds since 1970."""
-    return place(trace_id, span_id, parent_id, start, end) + name_and_kind(name, kind)
+    parent = None if parent_id is None else bytes.fromhex(parent_id)
+    return place(bytes.fromhex(trace_id), bytes.fromhex(span_id), parent, start, end) + name_and_kind(name, kind)
 
 
-def place(trace_id: str, span_id: str, parent_id: str | None, start: int, end: int) -> bytes:
+def place(trace_id: bytes, span_id: bytes, parent_id: bytes | None, start: int, end: int) -> bytes:
     """Where a span is, in the trace and in time: of what it must have, what is its own alone."""
-    parent = b"" if parent_id is None else b'"\x08' + bytes.fromhex(parent_id)
-    return b"\n\x10%b\x12\x08%b%b%b" % (
-        bytes.fromhex(trace_id),
-        bytes.fromhex(span_id),
-        parent,
-        _TIMES(b"9", start, b"A", end),
-    )
+    if parent_id is None:
+        return _ROOT(b"\n\x10", trace_id, b"\x12\x08", span_id, b"9", start, b"A", end)
+    return _BELOW(b"\n\x10", trace_id, b"\x12\x08", span_id, b'"\x08', parent_id, b"9", start, b"A", end)
 
 
 @lru_cache(64)
@@ -164,4 +161,5 @@ def _utf8(value: str) -> bytes:
 
 _INT64 = 1 << 63
 _ONE_BYTE = [bytes((value,)) for value in range(0x80)]
-_TIMES = struct.Struct("<cQcQ").pack
+_ROOT = struct.Struct("<2s16s2s8scQcQ").pack
+_BELOW = struct.Struct("<2s16s2s8s2s8scQcQ").pack

@@ -1,6 +1,6 @@
 """View: the spans of each sampled exchange, for Phoenix.
 
-The spans of an exchange are written as the views go over a batch of them, ten microseconds for two spans: the record is
+The spans of an exchange are written as the views go over a batch of them, six microseconds for two spans: the record is
 still at hand then, and nobody waits for it any more. Where content is captured an exchange may take milliseconds: the
 view appends it to a queue, and encoding goes on behind it, on the event loop, in slices of a fraction of a millisecond
 with pauses between them. `span_export` sends.

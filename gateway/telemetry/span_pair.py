@@ -1,0 +1,153 @@
+"""The two spans of an exchange that went well: the server's, and its one call's.
+
+Most exchanges are of this kind, and what many of them have in common is found by one look-up: what takes ten
+microseconds span by span takes half of that. A test holds both ways to the same spans.
+"""
+
+from gateway.telemetry import names, otlp
+from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
+from gateway.telemetry.model_calls import CHAIN, KEPT, LONGEST, first_chunk, kind_of, usage
+from gateway.telemetry.otlp import text
+from gateway.telemetry.span_frames import (
+    MOST_REASONS,
+    Frames,
+    client_attributes,
+    context,
+    owner_attributes,
+    plain_id,
+)
+
+_COMPLETE = Outcome.COMPLETE
+_REFUSED = 400
+
+Pair = tuple[bytes, bytes, bytes, bytes, bytes]
+"""Of the server's span what stands before our id and behind it; of the call's what stands before our id, behind that,
+and behind the upstream's, up to the id of the response."""
+
+
+class Pairs:
+    """Knows what the pairs of one configuration have in common."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._kept: dict[object, Pair] = {}
+
+    def encoded(self, exchange: Exchange) -> bytes | None:
+        """Both spans, as `otlp.scope_spans` writes them; None for an exchange of another kind.
+
+        What is asked of `exchange` first is what the frames do not tell apart, or what no pair has.
+        """
+        if len(exchange.calls) != 1:
+            return None
+        call, trace, session = exchange.calls[0], exchange.trace, exchange.session
+        facts, theirs, ours = call.facts, plain_id(call), exchange.id
+        parameters, response_id = self._frames.parameters(facts), facts.response_id or ""
+        ended, call_ended = exchange.ended, call.ended
+        if (
+            exchange.outcome is not _COMPLETE
+            or exchange.error is not None
+            or exchange.fault is not None
+            or call.outcome is not _COMPLETE
+            or call.error is not None
+            or call.status is None
+            or call.status >= _REFUSED
+            or exchange.status >= _REFUSED
+            or exchange.workflow_span_id is not None
+            or call.parent_span_id is not None
+            or call.template is not None
+            or trace.tracestate is not None
+            or ended is None
+            or call_ended is None
+            or kind_of(facts.operation) is CHAIN
+            or len(facts.finish_reasons) > MOST_REASONS
+            or len(exchange.path) + len(exchange.host) + len(call.path) + len(parameters) > LONGEST
+            or not response_id.isascii()
+            or "\0" in response_id
+        ):
+            return None
+        kind = (
+            exchange.method,
+            exchange.path,
+            exchange.route,
+            exchange.scheme,
+            exchange.host,
+            exchange.http_version,
+            exchange.status,
+            exchange.project,
+            exchange.provider,
+            exchange.client,
+            exchange.stream_mode,
+            exchange.retry_count,
+            exchange.ignored_headers,
+            trace.flags,
+            trace.parent_id is None,
+            len(ours),
+            call.provider,
+            call.method,
+            call.path,
+            call.server,
+            call.port,
+            call.status,
+            call.attempt,
+            call.step,
+            len(theirs) or call.request_id,
+            facts.operation,
+            facts.request_model,
+            facts.response_model,
+            facts.streamed,
+            tuple(facts.finish_reasons),
+            parameters,
+            len(response_id),
+        )
+        before, after, call_before, between, call_after = self._kept.get(kind) or self._keep(kind, exchange, theirs)
+        trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
+        parent_id = None if trace.parent_id is None else bytes.fromhex(trace.parent_id)
+        of_day, own_id = exchange.started_at - exchange.started, ours.encode()
+        of_session = b"" if session is None else owner_attributes(None, session)
+        server = b"".join(
+            (
+                otlp.place(trace_id, span_id, parent_id, exchange.started_at, of_day + ended),
+                before,
+                own_id,
+                after,
+                client_attributes(exchange.peer, exchange.user_agent[:LONGEST]),
+                of_session,
+            )
+        )
+        called = b"".join(
+            (
+                otlp.place(trace_id, bytes.fromhex(call.span_id), span_id, of_day + call.started, of_day + call_ended),
+                call_before,
+                own_id,
+                between,
+                theirs.encode(),
+                call_after,
+                response_id.encode(),
+                b"" if facts.usage is None else usage(facts.usage),
+                of_session + text(names.GEN_AI_CONVERSATION, session) if session else b"",
+                first_chunk(call, of_day) if facts.streamed else b"",
+            )
+        )
+        return otlp.scope_spans((server, called))
+
+    def _keep(self, kind: object, exchange: Exchange, theirs: str) -> Pair:
+        call, owner = exchange.calls[0], owner_attributes(exchange.client, None)
+        before, after = self._frames.server(exchange, "")
+        call_before, between, call_after = self._frames.call(exchange, call, "", theirs)
+        pair = (
+            before,
+            after + context(exchange.trace, exchange.trace.parent_id) + owner,
+            call_before,
+            between,
+            call_after + context(exchange.trace, exchange.trace.span_id) + owner + otlp.ok_status() + _id_head(call),
+        )
+        if len(self._kept) >= KEPT:
+            self._kept.clear()
+        self._kept[kind] = pair
+        return pair
+
+
+def _id_head(call: UpstreamCall) -> bytes:
+    """The attribute for the response's id, up to the id."""
+    response_id = call.facts.response_id
+    return text(names.GEN_AI_RESPONSE_ID, response_id)[: -len(response_id)] if response_id else b""
