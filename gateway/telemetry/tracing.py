@@ -61,7 +61,7 @@ class Tracing:
         """Take a finished exchange, or count its spans as dropped where too much is waiting already."""
         if not exchange.trace.sampled:
             return
-        if self._is_full():
+        if self._stopping or self._export.is_full or (self._weighs and self._too_much_waits()):
             self.counts.dropped += _spans_of(exchange)
         elif self._weighs:
             self._weight += _weight_of(exchange)
@@ -116,13 +116,8 @@ class Tracing:
         project = self._settings.phoenix_project(exchange.project)
         self._export.offer(Parcel(project, _spans_of(exchange), data))
 
-    def _is_full(self) -> bool:
-        return (
-            self._stopping
-            or self._export.is_full
-            or len(self._waiting) >= MOST_WAITING
-            or self._weight >= self._settings.queue_bytes
-        )
+    def _too_much_waits(self) -> bool:
+        return len(self._waiting) >= MOST_WAITING or self._weight >= self._settings.queue_bytes
 
 
 def _spans_of(exchange: Exchange) -> int:

@@ -253,6 +253,8 @@ def key_order(names: Sequence[bytes], at: Sequence[int]) -> list[tuple[int, bool
 
 def bearer_token(value: bytes) -> bytes:
     """The token in an Authorization field, nothing if there is none."""
+    if value.startswith(b"Bearer "):
+        return value[7:].strip()
     scheme, _, token = value.strip().partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
 
