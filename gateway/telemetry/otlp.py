@@ -85,15 +85,17 @@ def scope_spans(spans: Iterable[bytes]) -> bytes:
     return b"".join([_field(2, span) for span in spans])
 
 
-def resource_spans(resource: Mapping[str, Value], scope: str, version: str, spans: Sequence[bytes]) -> bytes:
-    """All spans of one resource, each of `spans` as `scope_spans` wrote it. A request is several of these, joined."""
+def resource_spans(resource: Mapping[str, Value], scope: str, version: str, spans: Sequence[bytes]) -> list[bytes]:
+    """All spans of one resource, each of `spans` as `scope_spans` wrote it, in pieces that belong together.
+
+    A request is several of these, joined. They are not joined here, for they may be megabytes.
+    """
     described = _field(1, b"".join([_field(1, _key_value(name, value)) for name, value in resource.items()]))
     scope_field = _field(1, _field(1, scope.encode()) + _field(2, version.encode()))
-    # The spans may be megabytes: they are copied once.
     size = len(scope_field) + sum(map(len, spans))
     scope_head = b"\x12" + _varint(size)
     head = b"\n" + _varint(len(described) + len(scope_head) + size)
-    return b"".join((head, described, scope_head, scope_field, *spans))
+    return [head + described + scope_head + scope_field, *spans]
 
 
 def _key_value(name: str, value: Value) -> bytes:

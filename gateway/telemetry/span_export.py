@@ -11,11 +11,10 @@ blocks a thread, repeats on terms of its own, cannot be stopped within a bound, 
 """
 
 import asyncio
-import io
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,6 +30,7 @@ from gateway.telemetry.daemon_resolver import DaemonResolver
 
 SCOPE = "gateway"
 BATCH_BYTES = 1 << 20
+WRITE_BYTES = 1 << 16  # at a time: memory for megabytes comes from the system anew each time, page by page
 LINGER_SECONDS = 0.5  # for spans to share a request
 ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -155,13 +155,13 @@ class SpanExport:
         return batch
 
     async def _deliver(self, session: aiohttp.ClientSession, batch: Sequence[Parcel]) -> None:
-        body = self._request(batch)
+        pieces = self._request(batch)
         answer = Answer("not sent", again=True)
         try:
             for _ in range(ATTEMPTS):
                 if self._failures:
                     await self._pause(max(answer.retry_after, _pause_after(self._failures)))
-                answer = await self._post(session, body)
+                answer = await self._post(session, pieces)
                 self._learn(answer)
                 if not answer.again or self._stopping.is_set():
                     break
@@ -172,10 +172,13 @@ class SpanExport:
             else:
                 self._counts.sent += spans
 
-    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Answer:
+    async def _post(self, session: aiohttp.ClientSession, pieces: Sequence[bytes]) -> Answer:
+        length = {"content-length": str(sum(map(len, pieces)))}
         try:
             # The head says it all: what follows, an empty message mostly, is not waited for.
-            async with session.post(self._endpoint, data=io.BytesIO(body), allow_redirects=False) as response:
+            async with session.post(
+                self._endpoint, data=_joined(pieces), headers=length, allow_redirects=False
+            ) as response:
                 if 200 <= response.status < 300:
                     return Answer()
                 return Answer(f"status {response.status}", response.status in _TRY_AGAIN, _retry_after(response))
@@ -200,15 +203,16 @@ class SpanExport:
         except TimeoutError:
             pass
 
-    def _request(self, batch: Sequence[Parcel]) -> bytes:
-        """An OTLP request: a resource for each Phoenix project, and its spans."""
+    def _request(self, batch: Sequence[Parcel]) -> list[bytes]:
+        """An OTLP request, in pieces: a resource for each Phoenix project, and its spans."""
         by_project: dict[str, list[bytes]] = {}
         for parcel in batch:
             by_project.setdefault(parcel.project, []).append(parcel.data)
-        return b"".join(
-            otlp.resource_spans({**self._resource, names.PHOENIX_PROJECT: project}, SCOPE, __version__, spans)
-            for project, spans in by_project.items()
-        )
+        pieces: list[bytes] = []
+        for project, spans in by_project.items():
+            resource = {**self._resource, names.PHOENIX_PROJECT: project}
+            pieces += otlp.resource_spans(resource, SCOPE, __version__, spans)
+        return pieces
 
     def _session(self) -> aiohttp.ClientSession:
         fields = {name: value.reveal() for name, value in self._settings.fields.items()}
@@ -220,6 +224,19 @@ class SpanExport:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
+
+
+async def _joined(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, at least WRITE_BYTES of them at a time."""
+    together: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        together.append(piece)
+        size += len(piece)
+        if size >= WRITE_BYTES:
+            yield b"".join(together)
+            together, size = [], 0
+    yield b"".join(together)
 
 
 def _pause_after(failures: int) -> float:

@@ -98,7 +98,7 @@ def test_a_request_is_what_the_sdk_writes_for_the_same_spans() -> None:
             + otlp.event("exception", 10**18 + 5, {"exception.type": "x", "exception.message": "it broke"}),
         ]
     )
-    written = ExportTraceServiceRequest.FromString(otlp.resource_spans(resource, "gateway", "1.2", [ours]))
+    written = ExportTraceServiceRequest.FromString(b"".join(otlp.resource_spans(resource, "gateway", "1.2", [ours])))
     for span in written.resource_spans[0].scope_spans[0].spans:
         span.flags &= 0x300  # the SDK leaves out the W3C flags, which the protocol has a place for
     theirs = encode_spans(
@@ -139,8 +139,10 @@ def test_spans_of_several_exchanges_and_projects_are_joined() -> None:
         for name in ("one", "two", "three")
     ]
     request = ExportTraceServiceRequest.FromString(
-        otlp.resource_spans({"p": "first"}, "s", "1", spans[:2])
-        + otlp.resource_spans({"p": "second"}, "s", "1", spans[2:])
+        b"".join(
+            otlp.resource_spans({"p": "first"}, "s", "1", spans[:2])
+            + otlp.resource_spans({"p": "second"}, "s", "1", spans[2:])
+        )
     )
     assert [
         (group.resource.attributes[0].value.string_value, [span.name for span in group.scope_spans[0].spans])

@@ -89,6 +89,22 @@ class TestGathering:
         await until(lambda: sending.counts == SpanCounts(sent=40))
         assert len(collector.requests) == 2
 
+    async def test_a_request_of_many_pieces_has_a_length_and_is_whole_at_each_attempt(
+        self, collector: ScriptedUpstream, sending: Sending
+    ) -> None:
+        large = otlp.scope_spans([otlp.name_and_kind("x" * 3000, otlp.SERVER)])
+        collector.will(answer(b"", "503 Unavailable"))
+        for number in range(100):
+            sending.offer(Parcel(f"project-{number % 2}", 1, large))
+        await until(lambda: sending.counts == SpanCounts(sent=100))
+        first, second = collector.requests
+        assert first.body == second.body
+        assert first.fields.getall("content-length") == [str(len(first.body))]
+        assert "transfer-encoding" not in first.fields
+        found = read_spans.of_request(first.body)
+        assert {project: len(spans) for project, spans in found.items()} == {"project-0": 50, "project-1": 50}
+        assert len(first.body) > 2 * span_export.WRITE_BYTES
+
 
 class TestTryingAgain:
     @pytest.mark.parametrize("status", ["429 Too Many", "502 Bad Gateway", "503 Unavailable", "504 Timeout"])
