@@ -55,6 +55,7 @@ class Pairs:
             or exchange.workflow_span_id is not None
             or call.parent_span_id is not None
             or call.template is not None
+            or (call.request_id and not theirs)
             or trace.tracestate is not None
             or ended is None
             or call_ended is None
@@ -90,7 +91,7 @@ class Pairs:
             call.status,
             call.attempt,
             call.step,
-            len(theirs) or call.request_id,
+            len(theirs),
             facts.operation,
             facts.request_model,
             facts.response_model,
