@@ -7,6 +7,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from gateway.telemetry import otlp
+
 KINDS = {0: "UNSPECIFIED", 1: "INTERNAL", 2: "SERVER", 3: "CLIENT"}
 STATUS = {0: "UNSET", 1: "OK", 2: "ERROR"}
 
@@ -33,6 +35,13 @@ class Span:
     tracestate: str
     attributes: dict[str, Any] = field(repr=False)
     events: list[Event] = field(repr=False)
+
+
+def opening(trace_id: str, span_id: str, parent_id: str | None, *, name: str, kind: int, start: int, end: int) -> bytes:
+    """What a span must have, as the gateway writes it; ids in hexadecimal digits."""
+    parent = None if parent_id is None else bytes.fromhex(parent_id)
+    place = otlp.place(bytes.fromhex(trace_id), bytes.fromhex(span_id), parent, start, end)
+    return place + otlp.name_and_kind(name, kind)
 
 
 def of_scope(encoded: bytes) -> list[Span]:

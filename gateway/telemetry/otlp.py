@@ -44,14 +44,8 @@ def attributes(values: Mapping[str, Value | None]) -> bytes:
     return b"".join([attribute(name, value) for name, value in values.items() if value is not None and value != ""])
 
 
-def opening(trace_id: str, span_id: str, parent_id: str | None, *, name: str, kind: int, start: int, end: int) -> bytes:
-    """What a span must have. Ids in hexadecimal digits, times in nanoseconds since 1970."""
-    parent = None if parent_id is None else bytes.fromhex(parent_id)
-    return place(bytes.fromhex(trace_id), bytes.fromhex(span_id), parent, start, end) + name_and_kind(name, kind)
-
-
 def place(trace_id: bytes, span_id: bytes, parent_id: bytes | None, start: int, end: int) -> bytes:
-    """Where a span is, in the trace and in time: of what it must have, what is its own alone."""
+    """Where a span is, in the trace and in time, in nanoseconds since 1970: all it must have but a name."""
     if parent_id is None:
         return _ROOT(b"\n\x10", trace_id, b"\x12\x08", span_id, b"9", start, b"A", end)
     return _BELOW(b"\n\x10", trace_id, b"\x12\x08", span_id, b'"\x08', parent_id, b"9", start, b"A", end)

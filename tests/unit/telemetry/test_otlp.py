@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
 from gateway.telemetry import otlp
+from tests import read_spans
 
 TRACE, SPAN, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
 TEXTS = ["", "a", "ä" * 60, *("x" * length for length in (100, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128))]
@@ -88,11 +89,11 @@ def test_a_request_is_what_the_sdk_writes_for_the_same_spans() -> None:
     resource: dict[str, otlp.Value] = {"service.name": "llm-gateway", "openinference.project.name": "demo"}
     ours = otlp.scope_spans(
         [
-            otlp.opening(TRACE, SPAN, None, name="POST /x", kind=otlp.SERVER, start=10**18, end=10**18 + 7)
+            read_spans.opening(TRACE, SPAN, None, name="POST /x", kind=otlp.SERVER, start=10**18, end=10**18 + 7)
             + otlp.context(1 | 0x100, "a=1,b=2")
             + otlp.attributes(values)
             + otlp.event("First Token Stream Event", 10**18 + 3, {}),
-            otlp.opening(TRACE, PARENT, SPAN, name="chat ü", kind=otlp.CLIENT, start=10**18, end=10**18 + 5)
+            read_spans.opening(TRACE, PARENT, SPAN, name="chat ü", kind=otlp.CLIENT, start=10**18, end=10**18 + 5)
             + otlp.context(1 | 0x300, None)
             + otlp.error_status("it broke")
             + otlp.event("exception", 10**18 + 5, {"exception.type": "x", "exception.message": "it broke"}),
@@ -135,7 +136,7 @@ def test_a_request_is_what_the_sdk_writes_for_the_same_spans() -> None:
 
 def test_spans_of_several_exchanges_and_projects_are_joined() -> None:
     spans = [
-        otlp.scope_spans([otlp.opening(TRACE, SPAN, None, name=name, kind=otlp.INTERNAL, start=1, end=2)])
+        otlp.scope_spans([read_spans.opening(TRACE, SPAN, None, name=name, kind=otlp.INTERNAL, start=1, end=2)])
         for name in ("one", "two", "three")
     ]
     request = ExportTraceServiceRequest.FromString(

@@ -27,7 +27,7 @@ from tests import read_spans
 from tests import traced_exchanges as made
 from tests.scripted import Received, ScriptedUpstream, answer, close
 
-SPAN = otlp.scope_spans([otlp.opening("ab" * 16, "cd" * 8, None, name="s", kind=otlp.SERVER, start=1, end=2)])
+SPAN = otlp.scope_spans([read_spans.opening("ab" * 16, "cd" * 8, None, name="s", kind=otlp.SERVER, start=1, end=2)])
 PARCEL = Parcel("gateway", 2, SPAN + SPAN)
 
 
@@ -104,6 +104,12 @@ class TestGathering:
         found = read_spans.of_request(first.body)
         assert {project: len(spans) for project, spans in found.items()} == {"project-0": 50, "project-1": 50}
         assert len(first.body) > 2 * span_export.WRITE_BYTES
+
+    async def test_no_more_than_that_is_joined_at_a_time(self) -> None:
+        pieces = [bytes([number]) * 5000 for number in range(100)]
+        joined = [together async for together in span_export._joined(pieces)]
+        assert b"".join(joined) == b"".join(pieces)
+        assert all(span_export.WRITE_BYTES <= len(some) < span_export.WRITE_BYTES + 5000 for some in joined[:-1])
 
 
 class TestTryingAgain:

@@ -69,6 +69,15 @@ class TestSending:
         assert received.fields["content-type"] == "application/x-protobuf"
         assert {span.span_id for span in spans_in(received)} == {exchange.trace.span_id, exchange.calls[0].span_id}
 
+    async def test_what_has_no_room_is_not_even_written(
+        self, collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with Tracing(settings(collector, queue_bytes=1)) as tracing:
+            tracing.view(made.unary())
+            monkeypatch.setattr(tracing, "_tree", None)  # to write now would count as failed
+            tracing.view(made.unary())
+            assert tracing.counts == SpanCounts(dropped=2)
+
     async def test_exchanges_share_a_request(
         self, collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:

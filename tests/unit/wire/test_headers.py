@@ -172,12 +172,13 @@ def test_keys_are_offered_in_the_order_in_which_they_are_tried():
         (b"api-key", b"azure"),
         (b"AUTHORIZATION", b"bEaReR  token "),
         (b"Authorization", b"Basic dXNlcg=="),
+        (b"Authorization", b"Bearer  usual "),
         (b"X-Api-Key", b" first "),
         (b"x-api-key", b"second"),
         (b"api-key", b"first"),
         (b"api-key", b""),
     ]
-    assert headers.client_keys(fields) == [b"first", b"second", b"token", b"azure", b"google"]
+    assert headers.client_keys(fields) == [b"first", b"second", b"token", b"usual", b"azure", b"google"]
 
 
 @pytest.mark.parametrize("value", [b"", b"Bearer", b"Bearer ", b"token", b"Digest x"])
