@@ -16,6 +16,7 @@ from gateway.telemetry.overhead import overhead_ns
 from gateway.telemetry.series import Count, Distribution, Families, Trace
 
 SECONDS = 1e-9  # of a nanosecond
+LATE = 32  # of a kind, whose times are counted together
 KINDS = 8192  # of exchanges, or calls, whose children are kept; further ones are looked up each time
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 LIMITS = frozenset(kind.code for kind in (RateLimited, BudgetExhausted, PayloadTooLarge, Overloaded))
@@ -27,8 +28,10 @@ ExchangeKind = tuple[str, str, str, str, int, str, str | None, str | None]
 CallKind = tuple[str, str, str, bool, str, int | None, str, str | None, str | None, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ExchangeSeries:
+    """The children of a kind of exchange. Of its last ones, fewer than LATE, what took how long is not counted yet."""
+
     requests: Count
     duration: Distribution
     first_byte: Distribution
@@ -37,10 +40,18 @@ class ExchangeSeries:
     bytes_out: Count
     error: Count | None
     limit: Count | None
+    late: int = 0
+
+    def settle(self) -> None:
+        self.late = 0
+        for distribution in (self.duration, self.first_byte, self.overhead):
+            distribution.settle()
 
 
 @dataclass(slots=True)
 class CallSeries:
+    """The same for a kind of call."""
+
     calls: Count
     failure: Count | None
     duration: Distribution
@@ -55,16 +66,22 @@ class CallSeries:
     per_chunk: Distribution | None
     input: "TokenSeries | None" = None  # made when the upstream first tells of tokens
     output: "TokenSeries | None" = None
+    late: int = 0
+
+    def settle(self) -> None:
+        self.late = 0
+        for distribution in (self.duration, self.head, self.pool_wait, self.step, self.operation, self.first_chunk):
+            if distribution is not None:
+                distribution.settle()
+        for tokens in (self.input, self.output):
+            if tokens is not None:
+                tokens.each.settle()
 
 
 @dataclass(slots=True)
 class TokenSeries:
     total: Count
     each: Distribution
-
-    def add(self, tokens: int) -> None:
-        self.total.value += tokens
-        self.each.observe(tokens)
 
 
 class FinishedExchanges:
@@ -111,10 +128,13 @@ class FinishedExchanges:
         series.requests.value += 1
         series.bytes_in.value += exchange.bytes_in
         series.bytes_out.value += exchange.bytes_out
-        series.duration.observe((ended - started) * SECONDS, seen)
-        series.overhead.observe(overhead_ns(exchange, ended) * SECONDS, seen)
+        series.duration.late.append(((ended - started) * SECONDS, seen))
+        series.overhead.late.append((overhead_ns(exchange, ended) * SECONDS, seen))
         if exchange.first_byte is not None:
-            series.first_byte.observe((exchange.first_byte - started) * SECONDS, seen)
+            series.first_byte.late.append(((exchange.first_byte - started) * SECONDS, seen))
+        series.late += 1
+        if series.late >= LATE:
+            series.settle()
         if seen is not None:
             series.requests.exemplar = (1, seen)
         if series.error is not None:
@@ -146,10 +166,11 @@ class FinishedExchanges:
         series = self._calls.get(kind) or self._call_series(kind)
         took = (now if call.ended is None else call.ended) - call.started
         series.calls.value += 1
-        series.duration.observe(took * SECONDS, seen)
-        series.pool_wait.observe(call.waited_for_pool_ns * SECONDS)
+        duration = (took * SECONDS, seen)
+        series.duration.late.append(duration)
+        series.pool_wait.late.append((call.waited_for_pool_ns * SECONDS, None))
         if call.head is not None:
-            series.head.observe((call.head - call.started) * SECONDS)
+            series.head.late.append(((call.head - call.started) * SECONDS, None))
         if call.reused_connection:
             series.reused.value += 1
         elif call.connected is not None:
@@ -159,33 +180,39 @@ class FinishedExchanges:
         if series.failure is not None:
             series.failure.value += 1
         if series.step is not None:
-            series.step.observe(took * SECONDS, seen)
+            series.step.late.append(duration)
         if series.operation is not None:
-            series.operation.observe(took * SECONDS, seen)
+            series.operation.late.append(duration)
         if series.first_chunk is not None and series.per_chunk is not None and call.first_byte is not None:
-            series.first_chunk.observe((call.first_byte - call.started) * SECONDS, seen)
+            series.first_chunk.late.append(((call.first_byte - call.started) * SECONDS, seen))
             between = call.chunks - 1
             if between > 0:
                 spread = took - (call.first_byte - call.started)
                 series.per_chunk.observe_each(spread * SECONDS / between, between)
         if call.attempt:
             self._count(table.UPSTREAM_RETRIES, provider).value += 1
-        usage = facts.usage
-        if usage is None:
-            return
+        if facts.usage is not None:
+            self._tokens(facts.usage, series, kind)
+        series.late += 1
+        if series.late >= LATE:
+            series.settle()
+
+    def _tokens(self, usage: Usage, series: CallSeries, kind: CallKind) -> None:
         # What the upstream did not tell is not counted, not even as 0.
         tokens = usage.input_tokens
         if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
             if series.input is None:
                 series.input = self._token_series("input", kind)
-            series.input.add(tokens)
+            series.input.total.value += tokens
+            series.input.each.late.append((tokens, None))
         tokens = usage.output_tokens
         if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
             if series.output is None:
                 series.output = self._token_series("output", kind)
-            series.output.add(tokens)
+            series.output.total.value += tokens
+            series.output.each.late.append((tokens, None))
         if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-            self._token_details(usage, provider, model)
+            self._token_details(usage, kind[0], kind[1])
 
     def _token_details(self, usage: Usage, provider: str, model: str) -> None:
         parts = (

@@ -15,6 +15,8 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, Road, TraceIds, UpstreamCall, Usage
+from gateway.telemetry.finished import LATE
+from gateway.telemetry.metric_table import Kind
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.series import Sample
 from tests.made_exchanges import MS, TRACE_ID, call, chat, exchange
@@ -278,6 +280,22 @@ def test_a_workflows_calls_are_told_by_step(metrics: Metrics) -> None:
         ("demo", "points", "openai"): pytest.approx(0.005),
         ("demo", "writer", "openai"): pytest.approx(0.010),
     }
+
+
+def test_nothing_waits_long_to_be_counted_though_nobody_asks(metrics: Metrics) -> None:
+    made = exchange(call(step="points", chunks=5, facts=chat(streamed=True)))
+    metrics.view(made)
+    children = [
+        metrics.histogram(figures.metric, *sample.labels)
+        for figures in metrics.figures()
+        if figures.metric.kind is Kind.HISTOGRAM
+        for sample in figures.samples
+    ]
+    most = 0
+    for _ in range(3 * LATE):
+        metrics.view(made)
+        most = max(most, *[len(child.late) for child in children])
+    assert 0 < most < LATE
 
 
 def test_only_sampled_exchanges_are_examples(metrics: Metrics) -> None:

@@ -1,6 +1,8 @@
 """Kept children: cheap to add to, bounded in number, and the same that aioprometheus's collectors show."""
 
 import math
+import random
+from collections.abc import Iterator
 
 import pytest
 from aioprometheus.collectors import Registry
@@ -36,6 +38,47 @@ def test_a_bucket_keeps_its_latest_example() -> None:
     seen.observe(0.6, ("b", 2.0))
     seen.observe(0.7)
     assert seen.exemplars == [None, (0.6, ("b", 2.0)), None]
+
+
+def test_what_is_late_is_counted_like_all_else() -> None:
+    numbers = random.Random(7)
+    bounds = (0.1, 0.2, 0.5, 1.0, 2.0)
+    for _ in range(300):
+        values = [numbers.choice((0.0, *bounds, 9.0, numbers.random() * 3)) for _ in range(numbers.randrange(40))]
+        at_once, late = Distribution(bounds), Distribution(bounds)
+        for value in values:
+            at_once.observe(value)
+            late.late.append((value, None))
+            if numbers.random() < 0.1:
+                late.settle()
+        assert late.counts == at_once.counts == [*_counted(values, bounds)]
+        assert late.sum == pytest.approx(sum(values))
+        assert late.exemplars == []
+
+
+def _counted(values: list[float], bounds: tuple[float, ...]) -> Iterator[int]:
+    below = -math.inf
+    for bound in (*bounds, math.inf):
+        yield sum(below < value <= bound for value in values)
+        below = bound
+
+
+def test_of_what_is_late_each_bucket_shows_its_greatest_if_it_has_a_trace() -> None:
+    seen = Distribution((0.1, 1.0))
+    seen.observe(0.01, ("early", 0.0))
+    seen.late += [(0.9, ("a", 1.0)), (0.2, ("b", 2.0)), (0.03, None), (0.02, ("c", 3.0)), (7.0, ("d", 4.0))]
+    assert seen.exemplars == [(0.01, ("early", 0.0)), (0.9, ("a", 1.0)), (7.0, ("d", 4.0))]
+    assert seen.late == []
+
+
+@pytest.mark.parametrize("what", ["counts", "sum", "buckets", "observations", "exemplars"])
+def test_whatever_is_read_includes_what_is_late(what: str) -> None:
+    at_once, late = Distribution((0.1, 1.0)), Distribution((0.1, 1.0))
+    at_once.observe(0.5, ("a", 1.0))
+    late.late.append((0.5, ("a", 1.0)))
+    assert getattr(late, what) == getattr(at_once, what)
+    late.late.append((0.5, ("a", 1.0)))
+    assert late.sample(("x",)).value == 1.0
 
 
 def test_a_sample_does_not_change_any_more() -> None:
