@@ -103,9 +103,9 @@ class KnownRequests:
         found = self._shapes.find(data)
         if found is None or found[3]:
             return None
-        shape, (target, *values), body, _ = found
-        known = self._targets.get(target)
-        return None if known is None else KnownRequest(shape, *known, values, body)
+        shape, values, body, _ = found
+        known = self._targets.get(values[0])
+        return None if known is None else KnownRequest(shape, *known, values[1:], body)
 
     def can_learn(self, data: bytes) -> bool:
         """Whether it is worth while to keep `data` until it is clear that it was served."""

@@ -134,7 +134,7 @@ class Relay:
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = None if shape is None else self._new_kind(response, shape)
-        coded = response.field(b"content-encoding") not in (b"", b"identity")
+        coded = response.content_encoding not in (b"", b"identity")
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
         try:
@@ -160,7 +160,8 @@ class Relay:
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
         status, reason, layout = response.status, response.reason, response.layout
         lines = headers.client_lines(response.values, layout, key=key) if kind is None else None
-        length = response.field(b"content-length")
+        at = layout.content_length
+        length = b"" if at is None else response.values[at]
         if lines is not None and (length.isdigit() or not length):
             reply = RelayedResponse.of_lines(
                 status, reason, lines, length=int(length) if length else None, has_date=b"date" in layout.at
@@ -213,9 +214,9 @@ def _uncoded(fields: headers.Fields) -> headers.Fields:
 
 def _request_id(response: UpstreamResponse) -> str | None:
     """The provider's own id of a call, from the field it uses."""
+    at = response.layout.at
     for name in (b"x-request-id", b"request-id"):
-        value = response.field(name)
-        if value:
+        if name in at and (value := response.values[at[name]]):
             return value[:200].decode("ascii", "replace")
     return None
 

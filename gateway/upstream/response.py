@@ -45,6 +45,8 @@ class UpstreamResponse:
         "_listening",
         "_provider",
         "complete",
+        "content_encoding",
+        "is_event_stream",
         "layout",
         "reason",
         "status",
@@ -62,10 +64,14 @@ class UpstreamResponse:
         self._capture = capture
         self._listening: Tap | None = None
         self._body = b""  # where it was whole at once, and nobody need listen
-        self.status = incoming.status
+        self.status = status = incoming.status
         self.reason = incoming.reason
-        self.values = incoming.values
-        self.layout = incoming.layout
+        self.values = values = incoming.values
+        self.layout = layout = incoming.layout
+        at = layout.content_type
+        self.is_event_stream = at is not None and status < 300 and values[at].lower().startswith(_EVENT_STREAM)
+        at = layout.content_encoding
+        self.content_encoding = b"" if at is None else values[at].lower()
 
     def field(self, name: bytes) -> bytes:
         """The first value of a field, in lower case; b"" if there is none."""
@@ -93,10 +99,6 @@ class UpstreamResponse:
     def ready(self) -> bool:
         """Whether some of the body, or its end, is here already."""
         return self._incoming.ready
-
-    @property
-    def is_event_stream(self) -> bool:
-        return self.field(b"content-type").startswith(_EVENT_STREAM) and self.status < 300
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body exactly as received. Raises UpstreamTruncated, IdleTimeout, or what else the transport met."""
@@ -146,7 +148,7 @@ class UpstreamResponse:
         if not self.is_event_stream and not (self._is_array and dialect.streams(path, "", b"")):
             return
         # Of a coded stream that was too long, or in a coding unknown here, the end cannot be seen.
-        end = self._decoded() if self.field(b"content-encoding") else self._tap.end()
+        end = self._decoded() if self.content_encoding else self._tap.end()
         if end is not None and not dialect.ended(path, end):
             raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
 
@@ -160,7 +162,7 @@ class UpstreamResponse:
 
     def ends(self) -> tuple[bytes, bytes, bool]:
         """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
-        coding = self.field(b"content-encoding")
+        coding = self.content_encoding
         if self._body:
             return (readable(self._body, coding) if coding else self._body), b"", True
         tap = self._tap

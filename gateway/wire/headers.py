@@ -120,12 +120,16 @@ def to_upstream(
 
 class Layout(NamedTuple):
     """What the names in a response's head tell, whatever the values: the same for all heads that have them in the same
-    order, and so worked out once for most. `at` is where a name, in lower case, stands first.
+    order, and so worked out once for most. `at` is where a name, in lower case, stands first; where those stand that
+    every response is asked for is told apart, None if they do not.
 
     `template` makes lines of those values that are `passing`; None if a name cannot stand in a line.
     """
 
     at: Mapping[bytes, int]
+    content_type: int | None
+    content_encoding: int | None
+    content_length: int | None
     passing: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     connections: int
     lengths: int
@@ -142,8 +146,12 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
     passing = tuple(map(_CLIENT.verdict, names))
     lower = [name.lower() for name in names]
     kept = [*compress(names, passing)]
+    at = {name: index for index, name in reversed([*enumerate(lower)])}
     layout = Layout(
-        at={name: index for index, name in reversed([*enumerate(lower)])},
+        at=at,
+        content_type=at.get(b"content-type"),
+        content_encoding=at.get(b"content-encoding"),
+        content_length=at.get(b"content-length"),
         passing=taking([index for index, passes in enumerate(passing) if passes]),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),
@@ -157,7 +165,12 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
 
 def taking(indexes: Sequence[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
     """What takes the values at some places out of all values."""
-    return itemgetter(*indexes) if len(indexes) > 1 else lambda values: tuple([values[index] for index in indexes])
+    if len(indexes) > 1:
+        return itemgetter(*indexes)
+    if not indexes:
+        return lambda values: ()
+    only = indexes[0]
+    return lambda values: (values[only],)
 
 
 def all_tokens(names: Iterable[bytes]) -> bool:
@@ -355,7 +368,7 @@ def client_lines(values: Sequence[bytes], layout: Layout, *, key: bytes = b"") -
     lines = layout.template % layout.passing(values)
     if len(key) >= _LEAST_SECRET and key in lines:
         return None
-    kind = layout.at.get(b"content-type")
+    kind = layout.content_type
     if not layout.lengths or (kind is not None and values[kind].lower().startswith(_STREAM_TYPES)):
         lines += b"%b: %b\r\n" % _UNBUFFERED
     return lines

@@ -279,7 +279,7 @@ async def test_the_log_tells_of_every_exchange(tmp_path: Path, upstream: Scripte
         async with aiohttp.ClientSession(process.url, headers={"X-API-Key": KEY}) as session:
             async with session.post(f"{CHAT}?secret=1", json={"model": "gpt-x"}) as response:
                 ours = response.headers["x-gateway-request-id"]
-                assert response.headers["x-request-id"] == "theirs"
+                assert response.headers["x-request-id"] == "Theirs"
         await process.until(lambda: bool(process.exchanges))
         line = process.exchanges[0]
     assert line | {"time": 0, "trace_id": 0, "duration_ms": 0, "first_byte_ms": 0, "user_agent": 0} == {
@@ -297,7 +297,7 @@ async def test_the_log_tells_of_every_exchange(tmp_path: Path, upstream: Scripte
         "provider": "openai",
         "model": "gpt-x",
         "upstream_status": 200,
-        "upstream_request_id": "theirs",
+        "upstream_request_id": "Theirs",
         "duration_ms": 0,
         "first_byte_ms": 0,
         "bytes_in": 18,
