@@ -48,11 +48,12 @@ class Key:
 
 
 class Clients:
-    """All clients there are; replaceable as a whole while requests are served."""
+    """All clients there are; replaceable as a whole while requests are served, which makes a new `generation`."""
 
-    __slots__ = ("_by_digest", "_by_id")
+    __slots__ = ("_by_digest", "_by_id", "generation")
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self.generation = object()
         self._by_digest = {key.digest: key for key in keys}
         self._by_id = {key.client.id: key.client for key in self._by_digest.values()}
 
@@ -75,6 +76,7 @@ class Clients:
     def replace(self, others: "Clients") -> None:
         """From now on `others` are the clients. Requests that are known already go on."""
         self._by_digest, self._by_id = others._by_digest, others._by_id
+        self.generation = object()
 
     def __iter__(self) -> Iterator[Client]:
         return iter(self._by_id.values())

@@ -26,7 +26,7 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from gateway.downstream import request_head
 from gateway.downstream.guarded_request import Message, break_off, has_begun, invited
 from gateway.downstream.held import Held, missing
-from gateway.downstream.known_request import KnownRequest
+from gateway.downstream.known_request import KnownRequest, OneConnection
 from gateway.downstream.refusal import Malformed
 from gateway.downstream.request_head import Objection, objection_to
 from gateway.errors import GatewayError
@@ -75,7 +75,7 @@ class GuardedConnection(RequestHandler):
         self._msg_queue_resume_size = bounds.max_pipelined // 2
         self._bounds = bounds
         self._server = server
-        self._known = server.known
+        self._known = OneConnection(server.known)
         self._to_come = 0  # bytes until a request begins with what comes next; below 0 if that cannot be told
         self._unlearned: tuple[RawRequestMessage, bytes] | None = None  # a request that came whole
         self._held: Held | None = None  # a request that has not

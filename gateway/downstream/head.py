@@ -3,7 +3,8 @@
 A client sends the same fields with every request, but for a few that belong to this one: its length, its ids, its
 trace. All that follows from the others is kept, in `Head`, and found again by them.
 
-Rule: what proves who a client is, and what tells where it is, is no part of what is kept.
+Rule: what proves who a client is, and what tells where it is, is no part of what is kept; but of the head that a
+connection's last request had (`known_request.py`), which that same client may send again on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import istr
 
+from gateway.access.clients import Client
 from gateway.downstream.known_request import KnownRequest
 from gateway.telemetry.client_hints import Hints, hints_of
 from gateway.upstream.line import PSEUDONYM
@@ -40,13 +42,17 @@ class Head(Struct, frozen=True, eq=False):
     asks_again: bool  # for retries or a deadline
 
 
-class Told(Struct, frozen=True, eq=False):
-    """The head of one request: what may be a gateway key, in order, and the values that `head.form` has no room for."""
+class Told(Struct, eq=False):
+    """The head of one request: what may be a gateway key, in order, and the values that `head.form` has no room for.
+
+    `proven` is for whoever looks for the client, if the same is told again.
+    """
 
     head: Head
     keys: list[bytes]
     values: tuple[bytes, ...]
     continues_trace: bool
+    proven: tuple[object, Client] | None = None
 
 
 class Heads:
@@ -60,7 +66,13 @@ class Heads:
         """What the head of `request` tells."""
         message: Any = request._message
         if type(message) is KnownRequest:
-            return self._told(message, request)
+            said = message.said
+            if said is None:
+                return self._told(message, request)
+            if said.told is None:
+                said.told = self._told(message, request)
+            told: Told = said.told
+            return told
         kinds, traced = self._kinds, False
         steady: list[Field] = []
         proofs: list[Field] = []

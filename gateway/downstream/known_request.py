@@ -1,6 +1,7 @@
 """Requests of a known shape: read without aiohttp's parser, and turned into its objects only as far as somebody asks.
 
-What a parser must have judged before: the shape of the head (`wire/shape.py`), and the very target.
+What a parser must have judged before: the shape of the head (`wire/shape.py`), and the very target. A client that says
+on a connection what it said there before, byte for byte but for the length, is not even looked at for its shape.
 """
 
 import re
@@ -20,6 +21,9 @@ from gateway.wire.shape import LONGEST, Shape, Shapes, has_shape, is_whole
 MOST_TARGETS: Final = 1024
 LONGEST_TARGET: Final = 256
 LONGEST_LESSON: Final = 4 * LONGEST
+LONGEST_LENGTH: Final = 16  # digits of a body's length, with what ends them
+MOST_HEADS: Final = 8
+"""Of one connection that are kept, one after the other. Behind a proxy they may be of as many clients."""
 
 
 # A query may hold what is one client's own: a ticket, a signature. These parameters never do.
@@ -40,7 +44,7 @@ class Known(Struct, frozen=True, eq=False):
 class KnownRequest:
     """A request as aiohttp's `RawRequestMessage` shows it."""
 
-    __slots__ = ("_headers", "_raw_headers", "body", "length", "method", "path", "shape", "url", "values")
+    __slots__ = ("_headers", "_raw_headers", "body", "length", "method", "path", "said", "shape", "url", "values")
 
     version = HttpVersion11
     should_close = False
@@ -54,6 +58,7 @@ class KnownRequest:
         self.path = path
         self.url = url
         self.values = values  # of the fields, in order
+        self.said: Said | None = None
         self.body = body  # until somebody takes it
         self.length = len(body)
         self._headers: CIMultiDictProxy[str] | None = None
@@ -88,6 +93,71 @@ class KnownRequest:
             self.chunked,
             self.url,
         )._replace(**changes)
+
+
+class Said:
+    """The head of a request, for those that follow on its connection. It is kept no longer than that.
+
+    `told` is for whoever reads heads to keep what this one tells; all of it is the same for those that repeat it, but
+    for the length.
+    """
+
+    __slots__ = ("_at", "_before", "_behind", "_path", "_shape", "_url", "_values", "told")
+
+    def __init__(self, request: KnownRequest, data: bytes) -> None:
+        shape = self._shape = request.shape
+        self._path, self._url, self._values = request.path, request.url, tuple(request.values)
+        self._at = shape.length_at
+        start = b"\r\n%b: " % shape.names[self._at]
+        begins = data.find(start) + len(start)
+        ends = data.find(b"\r\n", begins)
+        self._before = data[:begins]
+        self._behind = data[ends : len(data) - request.length]
+        self.told: Any = None
+
+    def again(self, data: bytes) -> KnownRequest | None:
+        """The request that `data` is, if its head is this one."""
+        if not data.startswith(self._before):
+            return None
+        begins = len(self._before)
+        ends = data.find(b"\r", begins, begins + LONGEST_LENGTH)
+        if not data.startswith(self._behind, ends):
+            return None
+        digits, body = data[begins:ends], data[ends + len(self._behind) :]
+        if not digits.isdigit() or int(digits) != len(body):
+            return None
+        values, at = self._values, self._at
+        if digits != values[at]:
+            values = (*values[:at], digits, *values[at + 1 :])
+        request = KnownRequest(self._shape, self._path, self._url, values, body)
+        request.said = self
+        return request
+
+
+class OneConnection:
+    """Reads the requests of one connection, with what is known of all."""
+
+    __slots__ = ("_all", "_heads_left", "_last", "can_learn", "learn")
+
+    def __init__(self, known: "KnownRequests") -> None:
+        self._all = known
+        self._last: Said | None = None
+        self._heads_left = MOST_HEADS + 1
+        self.can_learn = known.can_learn
+        self.learn = known.learn
+
+    def read(self, data: bytes) -> KnownRequest | None:
+        """The request that `data` is; None if it is for the parser."""
+        last = self._last
+        if last is not None and (request := last.again(data)) is not None:
+            return request
+        request = self._all.read(data)
+        if request is not None and self._heads_left:
+            # The first is not kept, for it may be the only one.
+            self._heads_left -= 1
+            if self._heads_left < MOST_HEADS:
+                request.said = self._last = Said(request, data)
+        return request
 
 
 class KnownRequests:

@@ -42,9 +42,9 @@ _WITHOUT_SHAPE: Final = frozenset({b"upgrade", b"expect"})
 
 
 class Shape(Generic[T]):
-    """One shape, and what whoever learned it keeps with it."""
+    """One shape, and what whoever learned it keeps with it. `length_at` is where Content-Length stands, -1: nowhere."""
 
-    __slots__ = ("_length_at", "_match", "is_in_chunks", "kept", "names")
+    __slots__ = ("_length_at", "_match", "is_in_chunks", "kept", "length_at", "names")
 
     def __init__(self, start: bytes, fields: Fields, kept: T) -> None:
         """`start` is the pattern of the start line, whose groups come before the values."""
@@ -54,7 +54,8 @@ class Shape(Generic[T]):
         self._match = pattern.match
         lower = [name.lower() for name in self.names]
         self.is_in_chunks = TRANSFER_ENCODING in lower
-        self._length_at = 0 if self.is_in_chunks else pattern.groups - len(fields) + lower.index(b"content-length")
+        self.length_at = -1 if self.is_in_chunks else lower.index(b"content-length")
+        self._length_at = pattern.groups - len(fields) + self.length_at  # among all groups
 
     def read(self, data: bytes) -> tuple[Sequence[bytes], bytes, int] | None:
         """The start line's groups and the values, what is behind the head, and how many bytes the body still lacks.

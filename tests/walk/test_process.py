@@ -274,7 +274,7 @@ async def test_a_request_whose_body_breaks_leaves_one_line(tmp_path: Path, upstr
 
 async def test_the_log_tells_of_every_exchange(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     document = {"model": "gpt-x", "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
-    upstream.will(answer(json.dumps(document).encode(), "200 OK", "x-request-id: theirs"))
+    upstream.will(answer(json.dumps(document).encode(), "200 OK", "x-request-id: Theirs"))
     async with Process(tmp_path, variables(upstream)) as process:
         async with aiohttp.ClientSession(process.url, headers={"X-API-Key": KEY}) as session:
             async with session.post(f"{CHAT}?secret=1", json={"model": "gpt-x"}) as response:
