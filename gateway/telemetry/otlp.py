@@ -9,6 +9,7 @@ official classes. Field numbers: opentelemetry-proto, `trace.proto` and `common.
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Final
 
 Value = str | bool | int | float | tuple[str, ...]
 
@@ -51,6 +52,16 @@ def place(trace_id: bytes, span_id: bytes, parent_id: bytes | None, start: int, 
     return _BELOW(b"\n\x10", trace_id, b"\x12\x08", span_id, b'"\x08', parent_id, b"9", start, b"A", end)
 
 
+def times(start: int, end: int) -> bytes:
+    """When a span began and ended, in nanoseconds since 1970: TIMES bytes."""
+    return _TIMES(b"9", start, b"A", end)
+
+
+def parent(span_id: bytes) -> bytes:
+    """The span that a span is below."""
+    return b'"\x08' + span_id
+
+
 @lru_cache(64)
 def context(flags: int, tracestate: str | None) -> bytes:
     """The W3C half of a span: `flags` with OpenTelemetry's two bits for whether the parent is a remote one."""
@@ -77,6 +88,19 @@ def ok_status() -> bytes:
 def scope_spans(spans: Iterable[bytes]) -> bytes:
     """Spans as part of a ScopeSpans message, to be joined with others."""
     return b"".join([_field(2, span) for span in spans])
+
+
+def span_template(parts: Iterable[bytes | int]) -> bytes:
+    """A span as `scope_spans` writes it, its ids first; a number among `parts` is a `%b` for so many bytes."""
+    parts = [*IDS, *parts]
+    size = sum([part if isinstance(part, int) else len(part) for part in parts])
+    written = [b"%b" if isinstance(part, int) else part.replace(b"%", b"%%") for part in parts]
+    return (b"\x12" + _varint(size)).replace(b"%", b"%%") + b"".join(written)
+
+
+IDS: Final = (b"\n\x10", 16, b"\x12\x08", 8)
+"""Of the trace and of the span."""
+TIMES: Final = 18
 
 
 def resource_spans(resource: Mapping[str, Value], scope: str, version: str, spans: Sequence[bytes]) -> list[bytes]:
@@ -161,5 +185,6 @@ def _utf8(value: str) -> bytes:
 
 _INT64 = 1 << 63
 _ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+_TIMES = struct.Struct("<cQcQ").pack
 _ROOT = struct.Struct("<2s16s2s8scQcQ").pack
 _BELOW = struct.Struct("<2s16s2s8s2s8scQcQ").pack

@@ -1,7 +1,8 @@
 """The two spans of an exchange that went well: the server's, and its one call's.
 
-Most exchanges are of this kind, and what many of them have in common is found by one look-up: what takes ten
-microseconds span by span takes half of that. A test holds both ways to the same spans.
+Most exchanges are of this kind, and what many of them have in common is found by one look-up: both spans, to the last
+byte of their framing, with a `%b` for what is each one's own. So what takes ten microseconds span by span takes four. A
+test holds both ways to the same spans.
 """
 
 from gateway.telemetry import names, otlp
@@ -20,17 +21,13 @@ from gateway.telemetry.span_frames import (
 _COMPLETE = Outcome.COMPLETE
 _REFUSED = 400
 
-Pair = tuple[bytes, bytes, bytes, bytes, bytes]
-"""Of the server's span what stands before our id and behind it; of the call's what stands before our id, behind that,
-and behind the upstream's, up to the id of the response."""
-
 
 class Pairs:
     """Knows what the pairs of one configuration have in common."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
-        self._kept: dict[object, Pair] = {}
+        self._kept: dict[object, bytes] = {}
 
     def encoded(self, exchange: Exchange) -> bytes | None:
         """Both spans, as `otlp.scope_spans` writes them; None for an exchange of another kind.
@@ -66,6 +63,11 @@ class Pairs:
             or "\0" in response_id
         ):
             return None
+        of_client = client_attributes(exchange.peer, exchange.user_agent[:LONGEST])
+        of_session = b"" if session is None else owner_attributes(None, session)
+        used = b"" if facts.usage is None else usage(facts.usage)
+        of_day = exchange.started_at - exchange.started
+        began = first_chunk(call, of_day) if facts.streamed else b""
         kind = (
             exchange.method,
             exchange.path,
@@ -99,53 +101,60 @@ class Pairs:
             tuple(facts.finish_reasons),
             parameters,
             len(response_id),
+            len(of_client),
+            len(of_session),
+            len(used),
+            len(began),
         )
-        before, after, call_before, between, call_after = self._kept.get(kind) or self._keep(kind, exchange, theirs)
+        template = self._kept.get(kind) or self._keep(kind, exchange, theirs, of_client, of_session, used, began)
         trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
-        parent_id = None if trace.parent_id is None else bytes.fromhex(trace.parent_id)
-        of_day, own_id = exchange.started_at - exchange.started, ours.encode()
-        of_session = b"" if session is None else owner_attributes(None, session)
-        server = b"".join(
-            (
-                otlp.place(trace_id, span_id, parent_id, exchange.started_at, of_day + ended),
-                before,
-                own_id,
-                after,
-                client_attributes(exchange.peer, exchange.user_agent[:LONGEST]),
-                of_session,
-            )
+        own_id = ours.encode()
+        return template % (
+            trace_id,
+            span_id,
+            b"" if trace.parent_id is None else otlp.parent(bytes.fromhex(trace.parent_id)),
+            otlp.times(exchange.started_at, of_day + ended),
+            own_id,
+            of_client,
+            of_session,
+            trace_id,
+            bytes.fromhex(call.span_id),
+            span_id,
+            otlp.times(of_day + call.started, of_day + call_ended),
+            own_id,
+            theirs.encode(),
+            response_id.encode(),
+            used,
+            of_session,
+            text(names.GEN_AI_CONVERSATION, session) if session else b"",
+            began,
         )
-        called = b"".join(
-            (
-                otlp.place(trace_id, bytes.fromhex(call.span_id), span_id, of_day + call.started, of_day + call_ended),
-                call_before,
-                own_id,
-                between,
-                theirs.encode(),
-                call_after,
-                response_id.encode(),
-                b"" if facts.usage is None else usage(facts.usage),
-                of_session + text(names.GEN_AI_CONVERSATION, session) if session else b"",
-                first_chunk(call, of_day) if facts.streamed else b"",
-            )
-        )
-        return otlp.scope_spans((server, called))
 
-    def _keep(self, kind: object, exchange: Exchange, theirs: str) -> Pair:
-        call, owner = exchange.calls[0], owner_attributes(exchange.client, None)
+    def _keep(
+        self,
+        kind: object,
+        exchange: Exchange,
+        theirs: str,
+        of_client: bytes,
+        of_session: bytes,
+        used: bytes,
+        began: bytes,
+    ) -> bytes:
+        call, trace, session, ours = exchange.calls[0], exchange.trace, exchange.session, len(exchange.id)
+        owner = owner_attributes(exchange.client, None)
         before, after = self._frames.server(exchange, "")
-        call_before, between, call_after = self._frames.call(exchange, call, "", theirs)
-        pair = (
-            before,
-            after + context(exchange.trace, exchange.trace.parent_id) + owner,
-            call_before,
-            between,
-            call_after + context(exchange.trace, exchange.trace.span_id) + owner + otlp.ok_status() + _id_head(call),
-        )
+        server: list[bytes | int] = [0 if trace.parent_id is None else len(otlp.parent(bytes(8))), otlp.TIMES]
+        server += [before, ours, after + context(trace, trace.parent_id) + owner, len(of_client), len(of_session)]
+        before, between, after = self._frames.call(exchange, call, "", theirs)
+        after += context(trace, trace.span_id) + owner + otlp.ok_status() + _id_head(call)
+        called: list[bytes | int] = [otlp.parent(b""), 8, otlp.TIMES, before, ours, between, len(theirs), after]
+        called += [len(call.facts.response_id or ""), len(used), len(of_session)]
+        called += [len(text(names.GEN_AI_CONVERSATION, session)) if session else 0, len(began)]
+        template = otlp.span_template(server) + otlp.span_template(called)
         if len(self._kept) >= KEPT:
             self._kept.clear()
-        self._kept[kind] = pair
-        return pair
+        self._kept[kind] = template
+        return template
 
 
 def _id_head(call: UpstreamCall) -> bytes:
