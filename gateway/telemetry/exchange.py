@@ -113,6 +113,14 @@ class Content(Struct):
     embedding_texts: list[str] = field(default_factory=list)
 
 
+class Parameters(dict[str, Any]):
+    """Invocation parameters that many calls have in common, and so are not to be changed. `text` is their JSON, once
+    somebody has written it.
+    """
+
+    text = ""
+
+
 class Facts(Struct):
     """What a dialect tells about one call, after its last byte. `operation` is a `gen_ai.operation.name`, or ""."""
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.telemetry import names, otlp
 from gateway.telemetry.content import json_text
-from gateway.telemetry.exchange import Exchange, Facts, Outcome, TraceIds, UpstreamCall
+from gateway.telemetry.exchange import Exchange, Facts, Outcome, Parameters, TraceIds, UpstreamCall
 from gateway.telemetry.model_calls import CHAIN, KEPT, LONGEST, Described, description, kind_of
 from gateway.telemetry.otlp import CLIENT, SERVER, attributes, text
 
@@ -91,7 +91,14 @@ class Frames:
 
     def parameters(self, facts: Facts) -> str:
         """A call's parameters as a JSON object; "" where there are none, or they are hidden."""
-        return json_text(facts.parameters) if facts.parameters and not self._parameters_hidden else ""
+        parameters = facts.parameters
+        if not parameters or self._parameters_hidden:
+            return ""
+        if type(parameters) is not Parameters:
+            return json_text(parameters)
+        if not parameters.text:
+            parameters.text = json_text(parameters)
+        return parameters.text
 
 
 def plain_id(call: UpstreamCall) -> str:

@@ -11,10 +11,15 @@ from typing import Any, Final
 import msgspec
 
 from gateway.providers.reading.lenient import Members, parsed
+from gateway.telemetry.exchange import Parameters
 
 _MOST: Final = 40
 _LONGEST: Final = 64
 _MOST_BYTES: Final = 2048
+_MOST_KNOWN: Final = 512
+_MOST_KNOWN_TOGETHER: Final = 12
+_LONGEST_KNOWN: Final = 64  # bytes of a value
+_KNOWN: Final[dict[tuple[str | bytes, ...], Parameters]] = {}
 
 _CONTENT: Final = frozenset(
     {
@@ -67,7 +72,35 @@ _SECRET: Final = re.compile(r"api.?key|secret|password|authorization|access.?tok
 
 
 def parameters_of(asked: Members) -> dict[str, Any]:
-    """The invocation parameters among a request's members, bounded in number and size."""
+    """The invocation parameters among a request's members, bounded in number and size.
+
+    Most clients send the same few again and again: short ones are read once, and not to be changed.
+    """
+    written = _written(asked)
+    if written is None:
+        return _read(asked)
+    known = _KNOWN.get(written)
+    if known is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[written] = Parameters(_read(asked))
+    return known
+
+
+def _written(asked: Members) -> tuple[str | bytes, ...] | None:
+    """Names and values of what may be parameters, as they came; None if they are many, or any of them is long."""
+    found: list[str | bytes] = []
+    for name, value in asked.items():
+        if len(name) > _LONGEST:
+            return None
+        if _may_be_one(name):
+            if type(value) is not msgspec.Raw or len(memoryview(value)) > _LONGEST_KNOWN:
+                return None
+            found += (name, bytes(value))
+    return tuple(found) if len(found) <= 2 * _MOST_KNOWN_TOGETHER else None
+
+
+def _read(asked: Members) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in asked.items():
         if len(name) > _LONGEST or len(found) >= _MOST or not _may_be_one(name):
