@@ -52,12 +52,23 @@ class SpanCounts:
     dropped: int = 0
 
 
-class Parcel(NamedTuple):
-    """The spans of one exchange for one Phoenix project; `data` as `otlp.scope_spans` writes them."""
+class Batch:
+    """Spans that are sent together; `pieces` by Phoenix project, each as `otlp.scope_spans` wrote it."""
 
-    project: str
-    spans: int
-    data: bytes
+    __slots__ = ("pieces", "size", "spans")
+
+    def __init__(self) -> None:
+        self.pieces: dict[str, list[bytes]] = {}
+        self.size = 0  # bytes
+        self.spans = 0
+
+    def add(self, project: str, spans: int, data: bytes) -> None:
+        of_project = self.pieces.get(project)
+        if of_project is None:
+            of_project = self.pieces[project] = []
+        of_project.append(data)
+        self.size += len(data)
+        self.spans += spans
 
 
 class Answer(NamedTuple):
@@ -69,7 +80,7 @@ class Answer(NamedTuple):
 
 
 class SpanExport:
-    """Sends from start-up to clean-up. An async context manager."""
+    """Sends from start-up to clean-up. An async context manager. `room` is for so many bytes more."""
 
     def __init__(self, settings: TracingSettings, counts: SpanCounts) -> None:
         if settings.endpoint is None:
@@ -77,8 +88,9 @@ class SpanExport:
         self._endpoint = settings.endpoint
         self._settings = settings
         self._counts = counts
-        self._box: deque[Parcel] = deque()
-        self._bytes = 0
+        self.room = settings.queue_bytes
+        self._box: deque[Batch] = deque()
+        self._open: Batch | None = None  # the last one in the box
         self._failures = 0
         self._resource = {
             names.SERVICE_NAME: settings.service,
@@ -93,20 +105,20 @@ class SpanExport:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def is_full(self) -> bool:
-        return self._bytes >= self._settings.queue_bytes
-
-    def offer(self, parcel: Parcel) -> None:
-        """Take `parcel`, or drop it if the box is full."""
-        if self.is_full:
-            self._counts.dropped += parcel.spans
+    def offer(self, project: str, spans: int, data: bytes) -> None:
+        """Take so many spans for a Phoenix project, or drop them if there is no room."""
+        if self.room <= 0:
+            self._counts.dropped += spans
             return
-        self._box.append(parcel)
-        self._bytes += len(parcel.data)
-        self._something.set()
-        if self._bytes >= BATCH_BYTES:
-            self._enough.set()
+        batch = self._open
+        if batch is None or batch.size + len(data) > BATCH_BYTES:
+            batch = self._open = Batch()
+            self._box.append(batch)
+            self._something.set()
+            if len(self._box) > 1:
+                self._enough.set()
+        batch.add(project, spans, data)
+        self.room -= len(data)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._send_forever(), name="span-export")
@@ -123,7 +135,7 @@ class SpanExport:
             for task in late:
                 task.cancel()
                 await asyncio.wait({task}, timeout=CLOSE_SECONDS)
-        self._counts.dropped += sum(parcel.spans for parcel in self._box)
+        self._counts.dropped += sum(batch.spans for batch in self._box)
         self._box.clear()
 
     async def _send_forever(self) -> None:
@@ -138,23 +150,21 @@ class SpanExport:
 
     async def _gather(self) -> None:
         """Wait until there is a whole batch, or the first spans have waited long enough."""
-        if self._bytes >= BATCH_BYTES or self._stopping.is_set():
+        if len(self._box) > 1 or self._stopping.is_set():
             return
         self._enough.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._enough.wait()
 
-    def _take(self) -> list[Parcel]:
-        batch = [self._box.popleft()]
-        size = len(batch[0].data)
-        while self._box and size + len(self._box[0].data) <= BATCH_BYTES:
-            batch.append(self._box.popleft())
-            size += len(batch[-1].data)
-        self._bytes -= size
+    def _take(self) -> Batch:
+        batch = self._box.popleft()
+        self.room += batch.size
+        if batch is self._open:
+            self._open = None
         return batch
 
-    async def _deliver(self, session: aiohttp.ClientSession, batch: Sequence[Parcel]) -> None:
+    async def _deliver(self, session: aiohttp.ClientSession, batch: Batch) -> None:
         pieces = self._request(batch)
         answer = Answer("not sent", again=True)
         try:
@@ -166,11 +176,10 @@ class SpanExport:
                 if not answer.again or self._stopping.is_set():
                     break
         finally:
-            spans = sum(parcel.spans for parcel in batch)
             if answer.why:
-                self._counts.failed += spans
+                self._counts.failed += batch.spans
             else:
-                self._counts.sent += spans
+                self._counts.sent += batch.spans
 
     async def _post(self, session: aiohttp.ClientSession, pieces: Sequence[bytes]) -> Answer:
         length = {"content-length": str(sum(map(len, pieces)))}
@@ -203,13 +212,10 @@ class SpanExport:
         except TimeoutError:
             pass
 
-    def _request(self, batch: Sequence[Parcel]) -> list[bytes]:
+    def _request(self, batch: Batch) -> list[bytes]:
         """An OTLP request, in pieces: a resource for each Phoenix project, and its spans."""
-        by_project: dict[str, list[bytes]] = {}
-        for parcel in batch:
-            by_project.setdefault(parcel.project, []).append(parcel.data)
         pieces: list[bytes] = []
-        for project, spans in by_project.items():
+        for project, spans in batch.pieces.items():
             resource = {**self._resource, names.PHOENIX_PROJECT: project}
             pieces += otlp.resource_spans(resource, SCOPE, __version__, spans)
         return pieces
@@ -227,16 +233,10 @@ class SpanExport:
 
 
 async def _joined(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, at least WRITE_BYTES of them at a time."""
-    together: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        together.append(piece)
-        size += len(piece)
-        if size >= WRITE_BYTES:
-            yield b"".join(together)
-            together, size = [], 0
-    yield b"".join(together)
+    """The same bytes, about WRITE_BYTES of them at a time, or what one piece has."""
+    together = len(pieces) * WRITE_BYTES // (sum(map(len, pieces)) or 1) or 1
+    for first in range(0, len(pieces), together):
+        yield b"".join(pieces[first : first + together])
 
 
 def _pause_after(failures: int) -> float:

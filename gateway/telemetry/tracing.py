@@ -22,7 +22,7 @@ from typing import Self
 from gateway.settings.tracing import Capture, TracingSettings
 from gateway.telemetry.content import ContentRules
 from gateway.telemetry.exchange import Exchange
-from gateway.telemetry.span_export import Parcel, SpanCounts, SpanExport
+from gateway.telemetry.span_export import SpanCounts, SpanExport
 from gateway.telemetry.span_tree import SpanTree
 from gateway.telemetry.trace_context import Sampler
 
@@ -48,6 +48,7 @@ class Tracing:
     def __init__(self, settings: TracingSettings, vendors: Mapping[str, str] | None = None) -> None:
         self.counts = SpanCounts()
         self._settings = settings
+        self._project = settings.phoenix_project(None)
         self._tree = SpanTree(ContentRules(settings.content), vendors or {})
         self._export = SpanExport(settings, self.counts)
         self._waiting: deque[Exchange] = deque()
@@ -61,7 +62,7 @@ class Tracing:
         """Take a finished exchange, or count its spans as dropped where too much is waiting already."""
         if not exchange.trace.sampled:
             return
-        if self._stopping or self._export.is_full or (self._weighs and self._too_much_waits()):
+        if self._stopping or self._export.room <= 0 or (self._weighs and self._too_much_waits()):
             self.counts.dropped += _spans_of(exchange)
         elif self._weighs:
             self._weight += _weight_of(exchange)
@@ -113,8 +114,9 @@ class Tracing:
                     "spans of an exchange could not be written (%s); further ones are only counted", type(error)
                 )
             return
-        project = self._settings.phoenix_project(exchange.project)
-        self._export.offer(Parcel(project, _spans_of(exchange), data))
+        project = exchange.project
+        shown_in = self._project if project is None else self._settings.phoenix_project(project)
+        self._export.offer(shown_in, _spans_of(exchange), data)
 
     def _too_much_waits(self) -> bool:
         return len(self._waiting) >= MOST_WAITING or self._weight >= self._settings.queue_bytes

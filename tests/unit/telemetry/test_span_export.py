@@ -21,14 +21,14 @@ from gateway.settings.reader import Reader
 from gateway.settings.tracing import Capture, ContentSettings, TracingSettings, read_tracing
 from gateway.telemetry import otlp, span_export
 from gateway.telemetry.content import ContentRules
-from gateway.telemetry.span_export import Parcel, SpanCounts, SpanExport
+from gateway.telemetry.span_export import SpanCounts, SpanExport
 from gateway.telemetry.span_tree import SpanTree
 from tests import read_spans
 from tests import traced_exchanges as made
 from tests.scripted import Received, ScriptedUpstream, answer, close
 
 SPAN = otlp.scope_spans([read_spans.opening("ab" * 16, "cd" * 8, None, name="s", kind=otlp.SERVER, start=1, end=2)])
-PARCEL = Parcel("gateway", 2, SPAN + SPAN)
+OFFERED = SPAN + SPAN
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ class Sending:
     export: SpanExport
     counts: SpanCounts
 
-    def offer(self, parcel: Parcel = PARCEL) -> None:
-        self.export.offer(parcel)
+    def offer(self, project: str = "gateway", spans: int = 2, data: bytes = OFFERED) -> None:
+        self.export.offer(project, spans, data)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ class TestGathering:
         self, collector: ScriptedUpstream, sending: Sending, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(span_export, "LINGER_SECONDS", 60.0)
-        monkeypatch.setattr(span_export, "BATCH_BYTES", 10 * len(PARCEL.data))
+        monkeypatch.setattr(span_export, "BATCH_BYTES", 10 * len(OFFERED))
         for _ in range(9):
             sending.offer()
         await asyncio.sleep(0.1)
@@ -95,7 +95,7 @@ class TestGathering:
         large = otlp.scope_spans([otlp.name_and_kind("x" * 3000, otlp.SERVER)])
         collector.will(answer(b"", "503 Unavailable"))
         for number in range(100):
-            sending.offer(Parcel(f"project-{number % 2}", 1, large))
+            sending.offer(f"project-{number % 2}", 1, large)
         await until(lambda: sending.counts == SpanCounts(sent=100))
         first, second = collector.requests
         assert first.body == second.body
@@ -109,7 +109,14 @@ class TestGathering:
         pieces = [bytes([number]) * 5000 for number in range(100)]
         joined = [together async for together in span_export._joined(pieces)]
         assert b"".join(joined) == b"".join(pieces) and len(joined) > 5
-        assert all(span_export.WRITE_BYTES <= len(some) < span_export.WRITE_BYTES + 5000 for some in joined[:-1])
+        assert all(span_export.WRITE_BYTES - 5000 < len(some) <= span_export.WRITE_BYTES for some in joined[:-1])
+
+    @pytest.mark.parametrize("sizes", [[], [0], [1], [100_000] * 3, [1, 200_000, 1, 1], [7] * 50_000])
+    async def test_whatever_their_sizes_all_pieces_are_joined_once(self, sizes: list[int]) -> None:
+        pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+        joined = [together async for together in span_export._joined(pieces)]
+        assert b"".join(joined) == b"".join(pieces)
+        assert max(map(len, joined), default=0) <= max(span_export.WRITE_BYTES, *sizes, 0) + 3
 
 
 class TestTryingAgain:
@@ -217,7 +224,7 @@ class TestBesidePhoenixsOwn:
         written = b"".join(SpanTree(rules, {}).encoded(make()) for make in made.EVERY_KIND)
         counts = SpanCounts()
         async with SpanExport(read_tracing(Reader(environ)), counts) as export:
-            export.offer(Parcel("demo", 1, written))
+            export.offer("demo", 1, written)
         await asyncio.to_thread(_post_with_register, collector.url, written)
         ours, theirs = collector.requests
         assert ours.line == theirs.line
