@@ -39,14 +39,24 @@ async def _read_sent(request: web.Request, limit: int) -> bytes:
         if content is EMPTY_PAYLOAD or (content._eof and content._exception is None):  # it came with the head
             body = _taken(content)
     if body is not None:
-        request._state[EXCHANGE].bytes_in += len(body)
-        if len(body) > limit:
-            raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")
-        return body
+        return _counted(request, body, limit)
     began = monotonic_ns()
     parts = [chunk async for chunk in body_chunks(request, limit)]
     request[EXCHANGE].waited_for_body_ns += monotonic_ns() - began
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def at_hand(request: web.Request, limit: int) -> bytes | None:
+    """The body, if it came with the head, and is not empty; None: it is to be read. Raises PayloadTooLarge."""
+    body = request.take_body() if type(request) is GuardedRequest else None
+    return _counted(request, body, limit) if body else None
+
+
+def _counted(request: web.Request, body: bytes, limit: int) -> bytes:
+    request._state[EXCHANGE].bytes_in += len(body)
+    if len(body) > limit:
+        raise PayloadTooLarge(f"The request body is larger than the {limit} bytes that are taken.")
+    return body
 
 
 def stored_body(request: web.Request) -> bytes | None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from multidict import istr
 
 from gateway.access.clients import Client
+from gateway.downstream.client_address import Origin
 from gateway.downstream.known_request import KnownRequest
 from gateway.telemetry.client_hints import Hints, hints_of
 from gateway.upstream.line import PSEUDONYM
@@ -45,13 +46,14 @@ class Head(Struct, frozen=True, eq=False):
 class Told(Struct, eq=False):
     """The head of one request: what may be a gateway key, in order, and the values that `head.form` has no room for.
 
-    `proven` is for whoever looks for the client, if the same is told again.
+    `origin` and `proven` are for whoever reads where the request comes from, and from whom, if the same is told again.
     """
 
     head: Head
     keys: list[bytes]
     values: tuple[bytes, ...]
     continues_trace: bool
+    origin: Origin | None = None
     proven: tuple[object, Client] | None = None
 
 

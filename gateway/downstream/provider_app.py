@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.downstream.body import body_for_relay, read_body, stored_body
+from gateway.downstream.body import at_hand, body_for_relay, read_body, stored_body
 from gateway.downstream.head import Told
 from gateway.downstream.provider_contract import ANYTHING, customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
@@ -32,7 +31,6 @@ from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
 
 TICKET = "ticket"
-_NO_FIELDS = CIMultiDictProxy(CIMultiDict[str]())
 MOST_PATHS = 1024
 
 
@@ -65,6 +63,7 @@ class Relay:
         self._provider = provider
         self._retries = retries
         self._limits = limits
+        self._door = retries.doors[provider.name]
         self._prefix = f"/provider/{provider.name}"
         self._key = _key_of(provider)
         self._may_repeat = bool(provider.policy.retries or provider.policy.fallback)
@@ -80,12 +79,22 @@ class Relay:
             raise Forbidden(f"This key may not use the provider {provider.name}.")
         if head.passed_here:
             raise LoopDetected()
-        # Text is made of the fields of a request only where it may be needed.
-        fields = request.headers if head.asks_again or self._may_repeat else _NO_FIELDS
-        plan = self._retries.plan(exchange, provider, fields, client.may_use_provider, asks=head.asks_again)
+        plan = shape = None
         below, query = self._below(request._message.path)
-        shape = mode.asked(query, head.modes) if query or head.modes else None
-        asked = await self._asked(request, told, below, shape)
+        if head.asks_again or self._may_repeat:
+            plan = self._retries.plan(
+                exchange, provider, request.headers, client.may_use_provider, asks=head.asks_again
+            )
+        else:
+            self._door.check()
+        if query or head.modes:
+            shape = mode.asked(query, head.modes)
+        method, limit = request._method, self._limits.max_body_bytes
+        is_usual = shape is None and head.is_json and method != "GET"
+        if is_usual and (body := at_hand(request, limit)) is not None:
+            asked = UpstreamRequest(method, below, (), body, len(body), head.form, told.values)
+        else:
+            asked = await self._asked(request, told, below, shape)
         if plan is not None:
             async with self._retries.call(exchange, provider, asked, plan) as answered:
                 return await self._relay(request, answered, shape)

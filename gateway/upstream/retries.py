@@ -99,7 +99,7 @@ class Retries:
     ) -> None:
         self.upstream = upstream
         self._providers = providers
-        self._doors = doors
+        self.doors = doors
         self._settings = settings
 
     def plan(
@@ -119,7 +119,7 @@ class Retries:
         """
         policy, wish = provider.policy, wish_of(fields) if asks else None
         if wish is None and not policy.retries and not policy.fallback:
-            self._doors[provider.name].check()
+            self.doors[provider.name].check()
             return None
         wish = wish or Wish(patience=patience_of(fields))
         retries = policy.retries if wish.retries is None else min(wish.retries, self._settings.most)
@@ -127,7 +127,7 @@ class Retries:
         if wish.retries != 0 and policy.fallback and may_use(policy.fallback):
             fallback = self._providers[policy.fallback]
         if fallback is None:
-            self._doors[provider.name].check()
+            self.doors[provider.name].check()
         return Plan(
             retries=retries,
             fallback=fallback,
@@ -195,7 +195,7 @@ class Retries:
 
     def _may_be_called(self, provider: Provider) -> bool:
         try:
-            self._doors[provider.name].check()
+            self.doors[provider.name].check()
         except GatewayError:
             return False
         return True

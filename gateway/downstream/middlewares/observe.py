@@ -61,8 +61,11 @@ def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin:
     head, message = told.head, request._message
     match = request._match_info
     assert isinstance(match, Match)
-    peer = request._transport_peername
-    origin = read_origin(peer[0] if type(peer) is tuple else request.remote or "", head.host, message)
+    origin = told.origin
+    if origin is None:
+        peer = request._transport_peername
+        origin = read_origin(peer[0] if type(peer) is tuple else request.remote or "", head.host, message)
+        told.origin = origin
     hints = head.hints
     return Exchange(
         id=f"req_{random_hex(24)}",

@@ -7,6 +7,7 @@ from time import monotonic_ns
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.access.clients import Client
 from gateway.access.gate import Admission, Gate
 from gateway.access.rate_fields import BY_DIALECT, ietf
 from gateway.downstream.middlewares.errors import dialect_of
@@ -18,7 +19,10 @@ def rate(gate: Gate) -> Middleware:
 
     @web.middleware
     def limited(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
-        admission = admission_of(request, gate)
+        client = request._state.get(CLIENT)
+        if client is None or not gate.budgets.concern(client):
+            return handler(request)
+        admission = admission_of(request, client, gate)
         return handler(request) if admission is None else admitted(request, handler, admission)
 
     async def admitted(request: web.Request, handler: Handler, admission: Admission) -> web.StreamResponse:
@@ -34,11 +38,8 @@ def rate(gate: Gate) -> Middleware:
     return limited
 
 
-def admission_of(request: web.Request, gate: Gate) -> Admission | None:
-    """The admission of a request that has a client; what a key may not use, it does not draw on."""
-    client = request._state.get(CLIENT)
-    if client is None or not gate.budgets.concern(client):
-        return None
+def admission_of(request: web.Request, client: Client, gate: Gate) -> Admission | None:
+    """The admission of a request; what a key may not use, it does not draw on."""
     exchange = request[EXCHANGE]
     parts = exchange.route.split("/", 3)  # "", "provider" or "projects", its name
     place, name = (parts[1], parts[2]) if len(parts) > 3 else ("", "")

@@ -106,7 +106,7 @@ def test_time_is_counted_from_the_beginning_of_the_exchange() -> None:
 def test_who_cannot_be_called_is_told_before_anything_is_read() -> None:
     first, spare = provider(fallback="spare", max_concurrent=1), provider("spare")
     made = retries(Unreachable(), first, spare)
-    made._doors["openai"].enter()
+    made.doors["openai"].enter()
     assert made.plan(new_exchange(), first, CIMultiDict(), lambda _: True) == Plan(fallback=spare)
     for fields, usable in (({"x-gateway-retries": "0"}, True), ({}, False)):
         with pytest.raises(Overloaded):
@@ -214,7 +214,7 @@ async def test_an_open_circuit_is_not_knocked_at() -> None:
     upstream = Unreachable(UpstreamUnreachable())
     first = provider(circuit=CircuitSettings(failures=1))
     made = retries(upstream, first)
-    made._doors["openai"].enter().failed(UpstreamUnreachable())
+    made.doors["openai"].enter().failed(UpstreamUnreachable())
     error = await failed(made, upstream, Plan(retries=3), REQUEST)
     assert isinstance(error, UpstreamUnreachable)
     assert upstream.called == [("openai", 0)]
