@@ -93,7 +93,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     vendors = {provider.name: provider.system or provider.name for provider in providers}
     metrics, tracing = _metrics(configuration, vendors), _tracing(settings, vendors)
     traced = (tracing.view,) if tracing is not None else ()
-    recorder = Recorder((*views, metrics.view, *traced), metrics)
+    recorder = Recorder((*views, metrics.view, *traced))
     sold = ticket_store_for(settings.redis, common.tickets)
     lifecycle, tickets = Lifecycle(), _tickets(settings, common.ticket_secret, sold.store)
     figures = common.figures or metrics.gathered
@@ -197,6 +197,7 @@ def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstre
     metrics.before_reading(recorder.show_all)
     metrics.watch(table.VIEW_FAILURES, (), lambda: recorder.view_failures)
     metrics.watch(table.LIMITS_UNDECIDED, (), lambda: kept.failures)
+    metrics.watch_open(recorder.open_methods)
     metrics.watch_pools(upstream.pools)
     for door in upstream.doors.values():
         circuit = door.circuit

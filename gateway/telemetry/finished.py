@@ -24,8 +24,8 @@ IMPLAUSIBLE = 10**12  # tokens; nobody bills that, and it would spoil every sum
 NOTHING: frozenset[str] = frozenset()
 TELLING = frozenset((401, 403, 429))  # an upstream's statuses that are the operator's business
 
-ExchangeKind = tuple[str, str, str, str, int, str, str | None, str | None]
-CallKind = tuple[str, str, str, bool, str, int | None, str, str | None, str | None, str | None]
+ExchangeKind = tuple[str, str, str | None, str | None, int, str, str | None, str | None]
+CallKind = tuple[str, str, str, bool, str | None, int | None, str, str | None, str | None, str | None]
 
 
 @dataclass(slots=True)
@@ -113,11 +113,11 @@ class FinishedExchanges:
         started = exchange.started
         trace = exchange.trace
         seen = (trace.trace_id, (exchange.started_at + ended - started) * SECONDS) if trace.sampled else None
-        project = self._projects.get(exchange.project, OTHER)
+        project = exchange.project
         kind = (
             self._methods.get(exchange.method, "_OTHER"),
             exchange.route,
-            self._providers.get(exchange.provider, OTHER),
+            exchange.provider,
             project,
             exchange.status,
             exchange.outcome,
@@ -142,11 +142,11 @@ class FinishedExchanges:
         if series.limit is not None:
             series.limit.value += 1
         if exchange.retry_count:
-            self._count(table.CLIENT_RETRIES, kind[2]).value += 1
+            self._count(table.CLIENT_RETRIES, self._providers.get(exchange.provider, OTHER)).value += 1
         for call in exchange.calls:
             self._call(call, project, ended, seen)
 
-    def _call(self, call: UpstreamCall, project: str, now: int, seen: Trace | None) -> None:
+    def _call(self, call: UpstreamCall, project: str | None, now: int, seen: Trace | None) -> None:
         facts = call.facts
         provider = self._providers.get(call.provider, OTHER)
         model = self._model(provider, facts)
@@ -233,7 +233,8 @@ class FinishedExchanges:
         return asked if asked in known else answered if answered in known else OTHER
 
     def _exchange_series(self, kind: ExchangeKind) -> ExchangeSeries:
-        method, route, provider, project, status, outcome, error, fault = kind
+        method, route, named, of_project, status, outcome, error, fault = kind
+        provider, project = self._providers.get(named, OTHER), self._projects.get(of_project, OTHER)
         count, distribution = self._count, self._distribution
         failing = error or (str(status) if status >= 500 else "")
         series = ExchangeSeries(
@@ -251,7 +252,8 @@ class FinishedExchanges:
         return series
 
     def _call_series(self, kind: CallKind) -> CallSeries:
-        provider, model, operation, streamed, project, status, outcome, error, step, road = kind
+        provider, model, operation, streamed, of_project, status, outcome, error, step, road = kind
+        project = self._projects.get(of_project, OTHER)
         count, distribution = self._count, self._distribution
         cause, failed = failure_cause(status, error), _error_type(status, error)
         gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
@@ -274,7 +276,8 @@ class FinishedExchanges:
         return series
 
     def _token_series(self, part: str, kind: CallKind) -> TokenSeries:
-        provider, model, operation, _, project, *_ = kind
+        provider, model, operation, _, of_project, *_ = kind
+        project = self._projects.get(of_project, OTHER)
         hosted_by = self._gen_ai_names.get(provider, provider)
         return TokenSeries(
             total=self._count(table.TOKENS, provider, model, project, part),

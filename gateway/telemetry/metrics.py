@@ -16,7 +16,6 @@ from types import MappingProxyType
 from aioprometheus.collectors import Registry
 
 from gateway.telemetry import metric_table as table
-from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.finished import METHODS, FinishedExchanges
 from gateway.telemetry.metric_table import OTHER, TABLE, Kind, Metric
 from gateway.telemetry.process import Process
@@ -57,7 +56,7 @@ class Metrics:
         self._families = families = Families(TABLE, max_series)
         self.view = FinishedExchanges(families, providers, projects, gen_ai_names).view
         self._active = {method: families.count(table.ACTIVE_REQUESTS, method) for method in METHODS}
-        self._active_other = families.count(table.ACTIVE_REQUESTS, "_OTHER")
+        self._active["_OTHER"] = families.count(table.ACTIVE_REQUESTS, "_OTHER")
         self._calls_open = {provider: families.count(table.UPSTREAM_IN_FLIGHT, provider) for provider in providers}
         self._readers: list[Callable[[], None]] = []
         self._process = Process()
@@ -71,12 +70,6 @@ class Metrics:
     def registry(self) -> Registry:
         """aioprometheus's Registry, with a collector for each metric of the table."""
         return self._families.registry
-
-    def exchange_opened(self, exchange: Exchange) -> None:
-        self._active.get(exchange.method, self._active_other).value += 1
-
-    def exchange_closed(self, exchange: Exchange) -> None:
-        self._active.get(exchange.method, self._active_other).value -= 1
 
     def calls_in_flight(self, provider: str) -> Count:
         """The number of calls to `provider` that are open, for whoever opens and closes them."""
@@ -118,6 +111,18 @@ class Metrics:
                 count(table.POOL_CONNECTIONS, pool.provider, "in_use").value = pool.in_use
                 count(table.POOL_CONNECTIONS, pool.provider, "idle").value = pool.idle
                 count(table.POOL_WAITING, pool.provider).value = pool.waiting
+
+        self._readers.append(refresh)
+
+    def watch_open(self, methods: Callable[[], Iterable[str]]) -> None:
+        """The same for the exchanges that are open, of which `methods` tells each one's."""
+        active = self._active
+
+        def refresh() -> None:
+            for count in active.values():
+                count.value = 0
+            for method in methods():
+                active[method if method in active else "_OTHER"].value += 1
 
         self._readers.append(refresh)
 

@@ -8,10 +8,10 @@ A view's failure is counted and told once; it reaches neither the client nor the
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from gateway.errors import Drained, GatewayError
 from gateway.telemetry.exchange import Exchange
@@ -24,23 +24,15 @@ LATEST: Final = 0.005  # seconds after an exchange has ended
 logger = logging.getLogger("gateway")
 
 
-class Live(Protocol):
-    """Whoever counts what is open now."""
-
-    def exchange_opened(self, exchange: Exchange) -> None: ...
-    def exchange_closed(self, exchange: Exchange) -> None: ...
-
-
 class Recorder:
     """Knows every exchange that is open now, with the task that serves it.
 
     An async context manager, after which nothing is left to be shown.
     """
 
-    def __init__(self, views: Sequence[View], live: Live) -> None:
+    def __init__(self, views: Sequence[View]) -> None:
         # What the calls' bodies tell is read first, so that all views know it.
         self._views: tuple[View, ...] = (Exchange.learn, *views)
-        self._live = live
         self._finished: list[Exchange] = []
         self._timer: asyncio.TimerHandle | None = None
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
@@ -60,17 +52,19 @@ class Recorder:
     def open_exchanges(self) -> int:
         return len(self._open)
 
+    def open_methods(self) -> Iterable[str]:
+        """The methods of the exchanges that are open."""
+        return [exchange.method for exchange in self._open]
+
     def opened(self, exchange: Exchange, task: "asyncio.Task[Any] | None" = None) -> None:
         """`exchange` is being served by `task`, or the current one."""
         self._open[exchange] = asyncio.current_task() if task is None else task
-        self._live.exchange_opened(exchange)
 
     def closed(self, exchange: Exchange) -> None:
         """`exchange` is finished; nothing is written on it after this."""
         self._open.pop(exchange, None)
         if self._empty is not None and not self._open:
             self._empty.set()
-        self._live.exchange_closed(exchange)
         self.show(exchange)
 
     def show(self, exchange: Exchange) -> None:

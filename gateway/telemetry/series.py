@@ -82,7 +82,7 @@ class Distribution:
         if not late:
             return
         late.sort(key=_value)
-        values = [value for value, _ in late]
+        values, _ = zip(*late, strict=True)
         self._sum += sum(values)
         index, counted = bisect_left(bounds, values[0]), 0
         while counted < len(values):

@@ -73,12 +73,14 @@ class Served:
 
     def __init__(self) -> None:
         self.metrics = metrics()
+        self.open: list[str] = []
+        self.metrics.watch_open(lambda: self.open)
         self.address = ""
 
     def happen(self, rounds: int = 1) -> None:
         for _ in range(rounds):
             for each in day():
-                self.metrics.exchange_opened(each)
+                self.open.append(each.method)
                 self.metrics.view(each)
 
     async def scrape(self, request: web.Request) -> web.Response:

@@ -65,8 +65,7 @@ def glance(facts: Facts, answer: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     facts.response_id, facts.response_model = told.id[:LONGEST_NAME] or None, told.model[:LONGEST_NAME] or None
-    reasons = [choice.finish_reason for choice in told.choices]
-    facts.finish_reasons = [reason[:LONGEST_NAME] for reason in reasons if reason]
+    facts.finish_reasons = [reason[:LONGEST_NAME] for choice in told.choices if (reason := choice.finish_reason)]
     usage = told.usage
     prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details
     cached = prompt.cached_tokens

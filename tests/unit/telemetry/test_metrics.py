@@ -8,6 +8,7 @@ import pytest
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_table import TABLE, Kind
 from gateway.telemetry.metrics import Metrics, PoolUse
+from gateway.telemetry.recorder import Recorder
 from tests.made_exchanges import exchange
 
 
@@ -33,14 +34,20 @@ def test_two_gateways_in_one_process_share_nothing() -> None:
     assert value(other, "gateway_log_lines_lost_total") == 0
 
 
-def test_open_exchanges_are_told_by_method(metrics: Metrics) -> None:
-    reading, writing, odd = exchange(method="GET"), exchange(), exchange(method="BREW")
-    for each in (reading, writing, writing, odd):
-        metrics.exchange_opened(each)
-    metrics.exchange_closed(writing)
+async def test_open_exchanges_are_told_by_method(metrics: Metrics) -> None:
+    recorder = Recorder([])
+    metrics.watch_open(recorder.open_methods)
+    reading, writing, gone, odd = exchange(method="GET"), exchange(), exchange(), exchange(method="BREW")
+    for each in (reading, writing, gone, odd):
+        recorder.opened(each)
+    await metrics.refresh()
+    assert value(metrics, "http_server_active_requests", http_request_method="POST") == 2
+    recorder.closed(gone)
+    await metrics.refresh()
     assert value(metrics, "http_server_active_requests", http_request_method="GET") == 1
     assert value(metrics, "http_server_active_requests", http_request_method="POST") == 1
     assert value(metrics, "http_server_active_requests", http_request_method="_OTHER") == 1
+    assert value(metrics, "http_server_active_requests", http_request_method="PUT") == 0
 
 
 def test_open_calls_are_told_by_provider_from_zero_on(metrics: Metrics) -> None:

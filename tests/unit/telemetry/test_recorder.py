@@ -7,7 +7,6 @@ import pytest
 
 from gateway.errors import Drained
 from gateway.telemetry.exchange import Exchange, Facts, Outcome
-from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.recorder import LATEST, MOST_AT_ONCE, Recorder
 from tests.made_exchanges import call, exchange
 
@@ -18,7 +17,7 @@ async def test_a_view_that_fails_is_counted_told_once_and_hides_nothing(caplog: 
     def failing(_: Exchange) -> None:
         raise ValueError("a bug")
 
-    recorder = Recorder([failing, seen.append], Metrics({}))
+    recorder = Recorder([failing, seen.append])
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             made = exchange()
@@ -32,7 +31,7 @@ async def test_a_view_that_fails_is_counted_told_once_and_hides_nothing(caplog: 
 
 async def test_what_has_ended_is_shown_soon_and_no_later_than_the_end() -> None:
     seen: list[Exchange] = []
-    async with Recorder([seen.append], Metrics({})) as recorder:
+    async with Recorder([seen.append]) as recorder:
         made = exchange()
         recorder.show(made)
         assert seen == []
@@ -45,7 +44,7 @@ async def test_what_has_ended_is_shown_soon_and_no_later_than_the_end() -> None:
 
 async def test_many_are_shown_before_there_are_too_many() -> None:
     shown: list[str] = []
-    recorder = Recorder([lambda _: shown.append("first"), lambda _: shown.append("second")], Metrics({}))
+    recorder = Recorder([lambda _: shown.append("first"), lambda _: shown.append("second")])
     for _ in range(MOST_AT_ONCE):
         recorder.show(exchange())
     assert shown == ["first"] * MOST_AT_ONCE + ["second"] * MOST_AT_ONCE
@@ -61,14 +60,14 @@ async def test_the_facts_are_read_once_and_before_any_view_looks() -> None:
     made = exchange(call())
     made.calls[0].unread = read
     seen: list[str | None] = []
-    async with Recorder([lambda each: seen.append(each.calls[0].facts.request_model)], Metrics({})) as recorder:
+    async with Recorder([lambda each: seen.append(each.calls[0].facts.request_model)]) as recorder:
         recorder.show(made)
     made.learn()
     assert (seen, len(reads)) == (["m"], 1)
 
 
 async def test_all_closed_waits_for_what_is_open() -> None:
-    recorder, made = Recorder([], Metrics({})), exchange()
+    recorder, made = Recorder([]), exchange()
     assert await recorder.all_closed(0.01)
     recorder.opened(made)
     assert not await recorder.all_closed(0.01)
@@ -77,7 +76,7 @@ async def test_all_closed_waits_for_what_is_open() -> None:
 
 
 async def test_ending_all_cancels_each_task_and_says_why() -> None:
-    recorder, made, opened = Recorder([], Metrics({})), exchange(), asyncio.Event()
+    recorder, made, opened = Recorder([]), exchange(), asyncio.Event()
 
     async def serve() -> None:
         recorder.opened(made)
