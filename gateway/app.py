@@ -142,7 +142,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     app.cleanup_ctx.extend([while_open(each) for each in opened])
     if tracing is not None:
         app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
-    app.on_response_prepare.extend([name_exchange, show_limits])
+    app.on_response_prepare.append(_sign)
     if settings.server.timing:
         app.on_response_prepare.append(tell_server_timing)
     to_pages = open_to_pages(settings.cors)
@@ -165,6 +165,12 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         limited.prices = fresh.settings.prices
 
     return Gateway(app, recorder, metrics, lifecycle, figures, take_over)
+
+
+async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+    """Say what stands on every response, streamed ones too: a signal, because a middleware comes too late."""
+    name_exchange(request, response)
+    show_limits(request, response)
 
 
 def while_open(resource: AbstractAsyncContextManager[object]) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -32,6 +32,7 @@ from gateway.wire.mode import StreamMode
 
 TICKET = "ticket"
 MOST_PATHS = 1024
+LONGEST_ID = 200
 
 
 def provider_app(provider: Provider, retries: Retries, limits: Limits) -> web.Application:
@@ -139,7 +140,9 @@ class Relay:
     async def _relay(self, request: web.Request, answered: Answered, shape: StreamMode | None) -> web.StreamResponse:
         exchange, dialect = request._state[EXCHANGE], self._provider.dialect
         response, call = answered.response, answered.call
-        call.request_id = _request_id(response)
+        at = response.layout.request_id
+        if at is not None and (theirs := response.values[at]):
+            call.request_id = theirs[:LONGEST_ID].decode("ascii", "replace")
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = None if shape is None else self._new_kind(response, shape)
@@ -219,15 +222,6 @@ def _uncoded(fields: headers.Fields) -> headers.Fields:
     """The client's fields, asking for a body without content coding: it has to be read here."""
     kept = [field for field in fields if field[0].lower() != b"accept-encoding"]
     return [*kept, (b"Accept-Encoding", b"identity")]
-
-
-def _request_id(response: UpstreamResponse) -> str | None:
-    """The provider's own id of a call, from the field it uses."""
-    at = response.layout.at
-    for name in (b"x-request-id", b"request-id"):
-        if name in at and (value := response.values[at[name]]):
-            return value[:200].decode("ascii", "replace")
-    return None
 
 
 def _nothing(error: GatewayError) -> bytes:

@@ -114,10 +114,10 @@ def trace_lines(trace: TraceIds, call_span_id: str) -> bytes:
     return lines.encode("ascii")
 
 
-def new_trace(sampler: Sampler) -> TraceIds:
-    """A trace that begins here."""
-    digits = random_hex(48)
-    trace_id, span_id = digits[:32], digits[32:]
+def new_trace(sampler: Sampler, digits: str = "") -> TraceIds:
+    """A trace that begins here; its ids are the first 48 of these random hex digits, if there are any."""
+    digits = digits or random_hex(48)
+    trace_id, span_id = digits[:32], digits[32:48]
     sampled = sampler.takes(trace_id)
     return TraceIds(trace_id, span_id, None, sampled, SAMPLED | RANDOM if sampled else RANDOM)
 

@@ -130,6 +130,7 @@ class Layout(NamedTuple):
     content_type: int | None
     content_encoding: int | None
     content_length: int | None
+    request_id: int | None
     passing: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     connections: int
     lengths: int
@@ -152,6 +153,7 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
         content_type=at.get(b"content-type"),
         content_encoding=at.get(b"content-encoding"),
         content_length=at.get(b"content-length"),
+        request_id=at.get(b"x-request-id", at.get(b"request-id")),
         passing=taking([index for index, passes in enumerate(passing) if passes]),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),

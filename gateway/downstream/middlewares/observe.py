@@ -35,7 +35,7 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
         serve(task, exchange)
         try:
             response = await handler(request)
-            if not response.prepared and isinstance(response, web.Response):
+            if isinstance(response, web.Response) and not response.prepared:
                 # Sent here and not by aiohttp afterwards, so that the record ends after the last byte.
                 exchange.status = response.status
                 await response.prepare(request)
@@ -67,11 +67,12 @@ def exchange_of(request: web.Request, told: Told, sampler: Sampler, read_origin:
         origin = read_origin(peer[0] if type(peer) is tuple else request.remote or "", head.host, message)
         told.origin = origin
     hints = head.hints
+    digits = random_hex(72)
     return Exchange(
-        id=f"req_{random_hex(24)}",
+        id=f"req_{digits[48:]}",
         method=message.method,
         path=message.path.partition("?")[0],
-        trace=trace_for(message.headers, sampler) if told.continues_trace else new_trace(sampler),
+        trace=trace_for(message.headers, sampler) if told.continues_trace else new_trace(sampler, digits),
         route=match.template,
         http_version="1.1" if message.version is HttpVersion11 else _version(message.version),
         scheme=origin.scheme,
@@ -90,8 +91,8 @@ def _version(version: HttpVersion) -> str:
     return f"{version.major}.{version.minor}"
 
 
-async def name_exchange(request: web.Request, response: web.StreamResponse) -> None:
-    """Put our request id on every response, streamed ones too: a signal, because a middleware comes too late."""
+def name_exchange(request: web.Request, response: web.StreamResponse) -> None:
+    """Put our request id on a response, before its head is written."""
     exchange = request._state.get(EXCHANGE)
     if type(response) is RelayedResponse:  # its fields are another's: it says nothing of its own
         if exchange is not None:

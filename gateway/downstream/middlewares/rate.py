@@ -54,8 +54,8 @@ def admission_of(request: web.Request, client: Client, gate: Gate) -> Admission 
     return admission
 
 
-async def show_limits(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell a client where it stands, on refusals and good answers alike; a signal, for streams too.
+def show_limits(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell a client where it stands, on refusals and good answers alike, before the head is written.
 
     Where the provider told its own limits in its API's fields, those stay, and ours are told in the IETF's alone.
     """

@@ -50,7 +50,7 @@ def application(gate: Gate, handler: Handler, client: Client | None = ALICE) -> 
         return await handler(request)
 
     app = web.Application(middlewares=[known, errors, rate(gate)])
-    app.on_response_prepare.append(show_limits)
+    app.on_response_prepare.append(_show)
     for name in ("openai", "anthropic", "gemini", "other"):
         provider = web.Application()
         provider[DIALECT] = CUSTOMS[name if name in CUSTOMS else "openai"].dialect
@@ -62,6 +62,10 @@ def application(gate: Gate, handler: Handler, client: Client | None = ALICE) -> 
         app.add_subapp(f"/projects/{name}", project)
     app.router.add_get("/open", handler)
     return app
+
+
+async def _show(request: web.Request, response: web.StreamResponse) -> None:
+    show_limits(request, response)
 
 
 async def fine(request: web.Request) -> web.StreamResponse:
