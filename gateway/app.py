@@ -20,6 +20,7 @@ from gateway.downstream.api_document import render
 from gateway.downstream.client_address import origin_reader
 from gateway.downstream.cors import open_to_pages, preflights
 from gateway.downstream.demo_app import demo_routes, ticket_routes
+from gateway.downstream.dispatch import at_once
 from gateway.downstream.docs_app import docs_routes
 from gateway.downstream.metrics_app import Gathered, metrics_route
 from gateway.downstream.middlewares.authenticate import authenticate
@@ -142,9 +143,9 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     app.cleanup_ctx.extend([while_open(each) for each in opened])
     if tracing is not None:
         app.cleanup_ctx.insert(0, while_open(tracing))  # closed last: the others' last spans go out too
-    app.on_response_prepare.append(_sign)
+    app.on_response_prepare.append(at_once(_sign))
     if settings.server.timing:
-        app.on_response_prepare.append(tell_server_timing)
+        app.on_response_prepare.append(at_once(tell_server_timing))
     to_pages = open_to_pages(settings.cors)
     mount(to_pages(app), *own)
     by_name = {provider.name: provider for provider in providers}
@@ -167,7 +168,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     return Gateway(app, recorder, metrics, lifecycle, figures, take_over)
 
 
-async def _sign(request: web.Request, response: web.StreamResponse) -> None:
+def _sign(request: web.Request, response: web.StreamResponse) -> None:
     """Say what stands on every response, streamed ones too: a signal, because a middleware comes too late."""
     name_exchange(request, response)
     show_limits(request, response)

@@ -12,7 +12,7 @@ not promise; `test_connection.py` lists them.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -324,7 +324,14 @@ class GuardedConnection(RequestHandler):
         request = make(message, payload, self, writer, task)
         self._current_request, self._request_in_progress = request, True
         try:
-            response = await self._response(request, handler)
+            try:
+                response = await handler(request)
+            except web.HTTPException as answer:
+                response = answer
+            except ConnectionError:
+                raise
+            except Exception as error:
+                response = self.handle_error(request, 500, error)
             if not getattr(response, "_eof_sent", False):  # a handler may return nothing at all
                 response = await self._finished(request, response)
             if self._paused:  # lest answers pile up that nobody takes
@@ -345,19 +352,6 @@ class GuardedConnection(RequestHandler):
             self._current_request, self._request_in_progress = None, False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-
-    async def _response(
-        self, request: web.BaseRequest, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """What the application answers, or we for it. Raises ConnectionError if the client has left."""
-        try:
-            return await handler(request)
-        except web.HTTPException as answer:
-            return answer
-        except ConnectionError:
-            raise
-        except Exception as error:
-            return self.handle_error(request, 500, error)
 
     async def _finished(self, request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
         """The response that was sent, once all of it is."""

@@ -6,6 +6,7 @@ path. What it finds for a path is kept, with the chain of middlewares before the
 This file leans on names that aiohttp does not promise; `test_connection.py` lists them.
 """
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -18,19 +19,35 @@ MOST: Final = 1024
 LONGEST: Final = 256
 
 
+Hook = Callable[[web.Request, web.StreamResponse], None]
+
+
+def at_once(hook: Hook) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """`hook` as `on_response_prepare` takes it; as it waits for nothing, it may be called where nothing is awaited."""
+
+    async def called(request: web.Request, response: web.StreamResponse) -> None:
+        hook(request, response)
+
+    called.at_once = hook  # type: ignore[attr-defined]
+    return called
+
+
 class Match(UrlMappingMatchInfo):
     """What requests matched; `template` is the route's path, bounded in number, "unmatched" where nothing is.
 
-    `hooks` are called before a response's head is written: all those of `on_response_prepare`.
+    `hooks` are called before a response's head is written: all those of `on_response_prepare`. The same are `at_once`,
+    None if any of them has to be awaited.
     """
 
-    __slots__ = ("hooks", "template")
+    __slots__ = ("at_once", "hooks", "template")
 
     def __init__(self, variables: dict[str, str], route: AbstractRoute, apps: list[web.Application]) -> None:
         super().__init__(variables, route)
         self._apps, self._current_app, self._frozen = apps, apps[-1], True
         self.template = "unmatched" if route.resource is None else route.resource.canonical
         self.hooks = tuple([hook for app in apps for hook in app.on_response_prepare])
+        at_once: list[Hook | None] = [getattr(hook, "at_once", None) for hook in self.hooks]
+        self.at_once = None if None in at_once else tuple([hook for hook in at_once if hook is not None])
 
 
 class _Found(NamedTuple):
@@ -47,11 +64,18 @@ class Dispatch:
         self._app = app
         self._known: dict[tuple[str, str], _Found] = {}
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    def handle(self, request: web.Request) -> Awaitable[web.StreamResponse]:
         """The response to `request`. Raises what its handler raises."""
         message = request._message
         path = message.path.partition("?")[0]
-        found = self._known.get((message.method, path)) or await self._find(request, path)
+        found = self._known.get((message.method, path))
+        if found is None:
+            return self._find_and_handle(request, path)
+        request._match_info = found.match
+        return found.handler(request)
+
+    async def _find_and_handle(self, request: web.Request, path: str) -> web.StreamResponse:
+        found = await self._find(request, path)
         request._match_info = found.match
         return await found.handler(request)
 

@@ -67,6 +67,20 @@ class GuardedRequest(web.Request):
         for hook in match.hooks:
             await hook(self, response)
 
+    @property
+    def can_sign_at_once(self) -> bool:
+        """Whether nothing has to be awaited before a response's head is written."""
+        match = self._match_info
+        return type(match) is Match and match.at_once is not None
+
+    def sign_at_once(self, response: web.StreamResponse) -> None:
+        """What `_prepare_hook` does."""
+        connection: Any = self._protocol
+        if connection._unlearned is not None:
+            connection.answering(self, response)
+        for hook in cast(Match, self._match_info).at_once or ():
+            hook(self, response)
+
     @cached_property
     def _headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
         return self._message.headers

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from gateway.downstream.body import at_hand, body_for_relay, read_body, stored_body
+from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.head import Told
 from gateway.downstream.provider_contract import ANYTHING, customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, TOLD, ErrorFrame
-from gateway.downstream.stream import deliver, relay, stream
+from gateway.downstream.stream import deliver, deliver_at_once, relay, stream
 from gateway.errors import (
     Fault,
     Forbidden,
@@ -154,6 +155,8 @@ class Relay:
         except ValueError as error:
             raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
         if kind is None and (body := response.whole()) is not None:
+            if type(request) is GuardedRequest and request.can_sign_at_once:
+                return deliver_at_once(request, reply, body)
             return await deliver(request, reply, body)
         error_frame: ErrorFrame = _nothing
         if kind is not None and shape is not None:

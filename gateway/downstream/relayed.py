@@ -16,6 +16,7 @@ from aiohttp.http import HttpVersion11, StreamWriter
 from aiohttp.web_response import REASON_PHRASES
 from multidict import CIMultiDict
 
+from gateway.downstream.guarded_request import GuardedRequest
 from gateway.wire.headers import all_tokens
 
 
@@ -131,11 +132,23 @@ class RelayedResponse(web.StreamResponse):
 
     async def deliver(self, request: web.BaseRequest, body: bytes) -> bool:
         """Prepare the response, and write it whole, head and `body` at once; False if the client has left."""
+        self._begin_whole(request)
+        await request._prepare_hook(self)
+        return self._write_whole(request, body)
+
+    def deliver_at_once(self, request: GuardedRequest, body: bytes) -> bool:
+        """The same, where `request.can_sign_at_once`."""
+        self._begin_whole(request)
+        request.sign_at_once(self)
+        return self._write_whole(request, body)
+
+    def _begin_whole(self, request: web.BaseRequest) -> None:
         if self._payload_writer is not None or self._eof_sent:
             raise RuntimeError("The response has been prepared")
         self._req = request
         self._frame(request)
-        await request._prepare_hook(self)
+
+    def _write_whole(self, request: web.BaseRequest, body: bytes) -> bool:
         head, transport = self._head(), request._protocol.transport
         self._eof_sent, self._req = True, None
         if transport is None or transport.is_closing():

@@ -15,7 +15,7 @@ from gateway.telemetry.exchange import Exchange, UpstreamCall
 FIELD = "Server-Timing"
 
 
-async def tell_server_timing(request: web.Request, response: web.StreamResponse) -> None:
+def tell_server_timing(request: web.Request, response: web.StreamResponse) -> None:
     """Add the field to a response that is about to leave; a provider's own stays beside it."""
     if EXCHANGE in request:
         response.headers.add(FIELD, server_timing(request[EXCHANGE], monotonic_ns()))

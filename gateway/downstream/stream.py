@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
+from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.middlewares.errors import as_gateway_error
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, STARTED, ErrorFrame
@@ -50,8 +51,16 @@ async def relay(
 
 async def deliver(request: web.Request, response: RelayedResponse, body: bytes) -> web.StreamResponse:
     """Send a `body` that is here to its end, in one write with the head."""
+    return _delivered(request, response, body, await response.deliver(request, body))
+
+
+def deliver_at_once(request: GuardedRequest, response: RelayedResponse, body: bytes) -> web.StreamResponse:
+    """The same, where `request.can_sign_at_once`."""
+    return _delivered(request, response, body, response.deliver_at_once(request, body))
+
+
+def _delivered(request: web.Request, response: RelayedResponse, body: bytes, is_out: bool) -> web.StreamResponse:
     exchange = request._state[EXCHANGE]
-    is_out = await response.deliver(request, body)
     exchange.status = response._status
     if not is_out:
         exchange.client_left()

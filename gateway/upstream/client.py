@@ -143,7 +143,8 @@ class OpenCall:
             self._sending = line.transport.send(line.outgoing(exchange, self._request, call), call)
             incoming = await self._sending.__aenter__()
         except BaseException as error:
-            await self._close(error)
+            if self._close(error):
+                await self._learn()
             raise
         passage.answered(incoming.status)
         self._response = UpstreamResponse(incoming, self._provider, call, self._capture)
@@ -155,9 +156,11 @@ class OpenCall:
         try:
             await self._sending.__aexit__(kind, error, trace)
         finally:
-            await self._close(error)
+            if self._close(error):
+                await self._learn()
 
-    async def _close(self, error: BaseException | None) -> None:
+    def _close(self, error: BaseException | None) -> bool:
+        """Put the end on the record; whether what the bodies tell is to be read now, since they are long."""
         call, response = self._call, self._response
         if isinstance(error, GatewayError):
             self._passage.failed(error)
@@ -172,13 +175,13 @@ class OpenCall:
         long = len(body) if isinstance(body, bytes) else 0
         if response is not None:
             long += response.kept
-        if long <= PARSED_ON_THE_LOOP:
-            call.unread = self._facts  # read when the client has everything
-        else:
-            await self._learn()
+        if long > PARSED_ON_THE_LOOP:
+            return True
+        call.unread = self._facts  # read when the client has everything
+        return False
 
     async def _learn(self) -> None:
-        """Read what the bodies tell in a thread, since they are long."""
+        """Read what the bodies tell, in a thread."""
         call, reading = self._call, asyncio.ensure_future(asyncio.to_thread(self._facts))
         try:
             call.facts = await asyncio.shield(reading)

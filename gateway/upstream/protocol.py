@@ -15,6 +15,7 @@ This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.p
 
 import asyncio
 import select
+from collections.abc import Awaitable
 from time import monotonic_ns
 from typing import Any
 
@@ -87,15 +88,12 @@ class UpstreamProtocol(ResponseHandler):
         self._sink_is_full = False
         self._head: asyncio.Future[Response] | None = None
 
-    async def read_head(self) -> Response:
+    def read_head(self) -> Awaitable[Response]:
         """The next head and its body, in the moment it is in; or all in one. Raises what the connection fails with."""
         if self._buffer or self._exception is not None:
-            return await self.read()
-        self._head = self._loop.create_future()
-        try:
-            return await self._head
-        finally:
-            self._head = None
+            return self.read()
+        self._head = head = self._loop.create_future()
+        return head
 
     def expect(self, method: str) -> None:
         """A request is about to be written, and `read_head` will be asked for the response."""
@@ -128,6 +126,7 @@ class UpstreamProtocol(ResponseHandler):
 
     def rest(self) -> None:
         """The response is complete; the connection goes back to the pool."""
+        self._head = None
         self._expected = self._untouched = False
         self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
         self.waiting_for = Waiting.NOTHING
@@ -194,7 +193,7 @@ class UpstreamProtocol(ResponseHandler):
         """A head is in, with a body that a parser reads; without one it is followed since the head came."""
         if payload is not None:
             self.body = payload
-        self.waiting_for, self.heard = Waiting.BODY, True
+        self._head, self.waiting_for, self.heard = None, Waiting.BODY, True
 
     def await_drain(self) -> None:
         self.waiting_for, self.heard = Waiting.DRAIN, True

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 from yarl import URL
 
 from gateway.downstream import dispatch
-from gateway.downstream.dispatch import Dispatch
+from gateway.downstream.dispatch import Dispatch, at_once
 from tests.guarded_app import answer_to, served
 
 PASSED = web.RequestKey("passed", list[str])
@@ -86,6 +86,33 @@ async def test_what_nothing_answers_is_not_remembered_and_paths_are_few(monkeypa
         assert len(finding._known) <= 8
     await ask("GET", "/" + "a" * 300)
     assert ("GET", "/" + "a" * 300) not in finding._known
+
+
+async def test_hooks_that_wait_for_nothing_are_called_at_once_only_if_all_are_such() -> None:
+    signed: list[str] = []
+
+    async def waits(request: web.Request, response: web.StreamResponse) -> None:
+        signed.append("waits")
+
+    def hooked(*hooks: str) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/", tell)
+        for name in hooks:
+            app.on_response_prepare.append(
+                waits if name == "waits" else at_once(lambda *_, name=name: signed.append(name))
+            )
+        return app
+
+    request, response = _Request("GET", "/"), web.Response()
+    for hooks, calls in (("first", "second"), 2), ((), 0):
+        match = (await Dispatch(hooked(*hooks))._find(request, "/")).match
+        assert match.at_once is not None and len(match.at_once) == calls
+        for hook in match.at_once:
+            hook(request, response)
+        for signal in match.hooks:
+            await signal(request, response)
+    assert signed == ["first", "second", "first", "second"]
+    assert (await Dispatch(hooked("first", "waits"))._find(request, "/")).match.at_once is None
 
 
 class _Request:
