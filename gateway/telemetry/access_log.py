@@ -89,7 +89,7 @@ class Told(Struct, omit_defaults=True, kw_only=True):
 def json_line(exchange: Exchange) -> bytes:
     """The exchange as one JSON object and a line feed."""
     calls = exchange.calls
-    if exchange.project or len(calls) != 1 or len(exchange.path) + len(exchange.user_agent) > LONGEST:
+    if exchange.project or len(calls) != 1 or len(exchange.path) > LONGEST:
         return _encode(told(exchange)) + b"\n"
     call = calls[0]
     facts, usage = call.facts, call.facts.usage or NO_USAGE
@@ -101,14 +101,11 @@ def json_line(exchange: Exchange) -> bytes:
         exchange.outcome,
         exchange.error,
         exchange.fault,
-        exchange.client,
         exchange.provider or call.provider,
         facts.response_model or facts.request_model,
         exchange.stream_mode,
         call.status,
         exchange.retry_count,
-        exchange.peer,
-        exchange.user_agent,
     )
     second, rest = divmod(exchange.started_at, 1_000_000_000)
     ended, first_byte = exchange.ended, exchange.first_byte
@@ -120,6 +117,7 @@ def json_line(exchange: Exchange) -> bytes:
         exchange.id.encode(),
         b"" if proxy is None else b',"proxy_request_id":' + _encode(proxy),
         exchange.trace.trace_id.encode(),
+        _of_client(exchange.client),
         b"" if session is None else b',"session":' + _encode(session),
         b"" if theirs is None else b',"upstream_request_id":' + _encode(theirs),
         b"" if ended is None else b',"duration_ms":%.3f' % ((ended - exchange.started) / 1e6),
@@ -128,12 +126,14 @@ def json_line(exchange: Exchange) -> bytes:
         exchange.bytes_out,
         b"" if into is None else b',"input_tokens":%d' % into,
         b"" if out is None else b',"output_tokens":%d' % out,
+        _whence(exchange.peer, exchange.user_agent[:LONGEST_AGENT]),
     )
 
 
 _encode = msgspec.json.Encoder().encode
 NO_USAGE = Usage()
 KEPT, LONGEST = 1024, 1024  # frames, and characters of what a client chose in them
+LONGEST_AGENT = 200
 
 
 @lru_cache(KEPT)
@@ -145,14 +145,11 @@ def _frame(
     outcome: Outcome,
     error: str | None,
     fault: str | None,
-    client: str | None,
     provider: str,
     model: str | None,
     stream_mode: str | None,
     upstream_status: int | None,
     retry: int,
-    peer: str,
-    user_agent: str,
 ) -> bytes:
     """The line of an exchange with one call, made once for many, with holes for what is each one's own."""
     return b"".join(
@@ -168,7 +165,7 @@ def _frame(
             _member("outcome", outcome),
             _member("error", error),
             _member("fault", fault),
-            _member("client", client),
+            b"%b",
             _member("provider", provider),
             _member("model", _clean(model[:200]) if model else None),
             _member("stream_mode", stream_mode),
@@ -176,15 +173,29 @@ def _frame(
             _member("upstream_status", upstream_status),
             b'%b%b%b,"bytes_in":%d,"bytes_out":%d%b%b',
             _member("retry", retry or None),
-            _member("peer", peer or None),
-            _member("user_agent", _clean(user_agent[:200]) or None),
-            b"}\n",
+            b"%b}\n",
         ]
     )
 
 
+@lru_cache(KEPT)
+def _whence(peer: str, user_agent: str) -> bytes:
+    """What tells of the client, as it stands in a line."""
+    return _own("peer", peer or None) + _own("user_agent", _clean(user_agent) or None)
+
+
+@lru_cache(KEPT)
+def _of_client(client: str | None) -> bytes:
+    return _own("client", client)
+
+
+def _own(name: str, value: str | None) -> bytes:
+    """A member as it stands in a line; nothing if it is not known."""
+    return b"" if value is None else b',"%b":%b' % (name.encode(), _encode(value))
+
+
 def _member(name: str, value: str | int | None) -> bytes:
-    """A member of the line, as it stands in a frame; nothing if it is not known."""
+    """The same as it stands in a frame."""
     return b"" if value is None else b',"%b":%b' % (name.encode(), _encode(value).replace(b"%", b"%%"))
 
 
@@ -251,7 +262,7 @@ def told(exchange: Exchange) -> Told:
         output_tokens=output_tokens,
         retry=exchange.retry_count or None,
         peer=exchange.peer or None,
-        user_agent=_clean(exchange.user_agent[:200]) or None,
+        user_agent=_clean(exchange.user_agent[:LONGEST_AGENT]) or None,
         calls=[_call(each) for each in exchange.calls] if exchange.project or len(exchange.calls) > 1 else None,
     )
 

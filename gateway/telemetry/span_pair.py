@@ -64,7 +64,8 @@ class Pairs:
         ):
             return None
         of_client = client_attributes(exchange.peer, exchange.user_agent[:LONGEST])
-        of_session = b"" if session is None else owner_attributes(None, session)
+        of_owner = owner_attributes(exchange.client, session)
+        of_talk = text(names.GEN_AI_CONVERSATION, session) if session else b""
         used = b"" if facts.usage is None else usage(facts.usage)
         of_day = exchange.started_at - exchange.started
         began = first_chunk(call, of_day) if facts.streamed else b""
@@ -78,7 +79,6 @@ class Pairs:
             exchange.status,
             exchange.project,
             exchange.provider,
-            exchange.client,
             exchange.stream_mode,
             exchange.retry_count,
             exchange.ignored_headers,
@@ -102,11 +102,14 @@ class Pairs:
             parameters,
             len(response_id),
             len(of_client),
-            len(of_session),
+            len(of_owner),
+            len(of_talk),
             len(used),
             len(began),
         )
-        template = self._kept.get(kind) or self._keep(kind, exchange, theirs, of_client, of_session, used, began)
+        template = self._kept.get(kind) or self._keep(
+            kind, exchange, theirs, (of_client, of_owner, of_talk, used, began)
+        )
         trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
         own_id = ours.encode()
         return template % (
@@ -116,7 +119,7 @@ class Pairs:
             otlp.times(exchange.started_at, of_day + ended),
             own_id,
             of_client,
-            of_session,
+            of_owner,
             trace_id,
             bytes.fromhex(call.span_id),
             span_id,
@@ -125,31 +128,23 @@ class Pairs:
             theirs.encode(),
             response_id.encode(),
             used,
-            of_session,
-            text(names.GEN_AI_CONVERSATION, session) if session else b"",
+            of_owner,
+            of_talk,
             began,
         )
 
-    def _keep(
-        self,
-        kind: object,
-        exchange: Exchange,
-        theirs: str,
-        of_client: bytes,
-        of_session: bytes,
-        used: bytes,
-        began: bytes,
-    ) -> bytes:
-        call, trace, session, ours = exchange.calls[0], exchange.trace, exchange.session, len(exchange.id)
-        owner = owner_attributes(exchange.client, None)
+    def _keep(self, kind: object, exchange: Exchange, theirs: str, own: tuple[bytes, ...]) -> bytes:
+        """`own` is what is put into the template for this exchange, and as long for all of its kind."""
+        call, trace, our_id = exchange.calls[0], exchange.trace, len(exchange.id)
+        of_client, of_owner, of_talk, used, began = map(len, own)
         before, after = self._frames.server(exchange, "")
+        after += context(trace, trace.parent_id)
         server: list[bytes | int] = [0 if trace.parent_id is None else len(otlp.parent(bytes(8))), otlp.TIMES]
-        server += [before, ours, after + context(trace, trace.parent_id) + owner, len(of_client), len(of_session)]
+        server += [before, our_id, after, of_client, of_owner]
         before, between, after = self._frames.call(exchange, call, "", theirs)
-        after += context(trace, trace.span_id) + owner + otlp.ok_status() + _id_head(call)
-        called: list[bytes | int] = [otlp.parent(b""), 8, otlp.TIMES, before, ours, between, len(theirs), after]
-        called += [len(call.facts.response_id or ""), len(used), len(of_session)]
-        called += [len(text(names.GEN_AI_CONVERSATION, session)) if session else 0, len(began)]
+        after += context(trace, trace.span_id) + otlp.ok_status() + _id_head(call)
+        called: list[bytes | int] = [otlp.parent(b""), 8, otlp.TIMES, before, our_id, between, len(theirs), after]
+        called += [len(call.facts.response_id or ""), used, of_owner, of_talk, began]
         template = otlp.span_template(server) + otlp.span_template(called)
         if len(self._kept) >= KEPT:
             self._kept.clear()

@@ -37,6 +37,9 @@ def test_fields_come_in_the_order_of_the_table() -> None:
 
 
 OPTIONAL = {
+    "method": "PUT",
+    "path": "/100%d",
+    "route": "/other",
     "proxy_request_id": 'p"1',
     "session": "100 %d\n",
     "client": "alice",
@@ -71,6 +74,15 @@ def test_lines_of_one_frame_keep_what_is_each_ones_own() -> None:
     one, other = exchange(call(facts=chat()), id="r1"), exchange(call(facts=chat(tokens=(1, 2))), id="r2", took=20)
     assert [json.loads(access_log.json_line(made))["request_id"] for made in (one, other, one)] == ["r1", "r2", "r1"]
     assert json.loads(access_log.json_line(other))["duration_ms"] == 20
+
+
+def test_who_the_client_is_makes_no_frame_of_its_own() -> None:
+    before = access_log._frame.cache_info().misses
+    for number in range(20):
+        made = exchange(call(facts=chat()), client=f"team-{number}", peer=f"192.0.2.{number}", route="/only-here")
+        told = json.loads(access_log.json_line(made))
+        assert (told["client"], told["peer"]) == (made.client, made.peer)
+    assert access_log._frame.cache_info().misses == before + 1
 
 
 def test_a_project_lists_its_calls_and_sums_their_tokens() -> None:

@@ -167,6 +167,14 @@ def test_what_is_kept_is_bounded(pairs: Pairs, tree: SpanTree, monkeypatch: pyte
     monkeypatch.setattr(span_pair, "KEPT", 4)
     for number in [*range(10), *range(10)]:
         exchange = usual()
-        exchange.client = f"team-{number}"
+        exchange.route = f"/team-{number}"
         assert written_both_ways(exchange, pairs, tree)
         assert len(pairs._kept) <= 4
+
+
+def test_who_the_client_is_makes_no_kind(pairs: Pairs, tree: SpanTree) -> None:
+    for number in range(20):
+        exchange = usual()
+        exchange.client, exchange.peer, exchange.session = f"team-{number:02}", f"192.0.2.{number:02}", f"s-{number:02}"
+        assert written_both_ways(exchange, pairs, tree)
+    assert len(pairs._kept) == 1
