@@ -178,3 +178,10 @@ def test_who_the_client_is_makes_no_kind(pairs: Pairs, tree: SpanTree) -> None:
         exchange.client, exchange.peer, exchange.session = f"team-{number:02}", f"192.0.2.{number:02}", f"s-{number:02}"
         assert written_both_ways(exchange, pairs, tree)
     assert len(pairs._kept) == 1
+
+
+def test_a_longer_client_does_not_pass_for_a_longer_conversation(pairs: Pairs, tree: SpanTree) -> None:
+    for client, session in (("aaaa", "bb"), ("aa", "bbbb"), ("aaaa", "bb")):
+        exchange = usual()
+        exchange.client, exchange.session = client, session
+        assert written_both_ways(exchange, pairs, tree)
