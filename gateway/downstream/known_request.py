@@ -102,7 +102,7 @@ class Said:
     for the length.
     """
 
-    __slots__ = ("_at", "_before", "_behind", "_path", "_shape", "_url", "_values", "told")
+    __slots__ = ("_at", "_before", "_begins", "_behind", "_length", "_path", "_shape", "_url", "_values", "told")
 
     def __init__(self, request: KnownRequest, data: bytes) -> None:
         shape = self._shape = request.shape
@@ -111,24 +111,27 @@ class Said:
         start = b"\r\n%b: " % shape.names[self._at]
         begins = data.find(start) + len(start)
         ends = data.find(b"\r\n", begins)
-        self._before = data[:begins]
+        self._before, self._begins = data[:begins], begins
+        self._length = request.length
         self._behind = data[ends : len(data) - request.length]
         self.told: Any = None
 
     def again(self, data: bytes) -> KnownRequest | None:
         """The request that `data` is, if its head is this one."""
+        begins, behind, values, at = self._begins, self._behind, self._values, self._at
         if not data.startswith(self._before):
             return None
-        begins = len(self._before)
         ends = data.find(b"\r", begins, begins + LONGEST_LENGTH)
-        if not data.startswith(self._behind, ends):
+        if not data.startswith(behind, ends):
             return None
-        digits, body = data[begins:ends], data[ends + len(self._behind) :]
-        if not digits.isdigit() or int(digits) != len(body):
-            return None
-        values, at = self._values, self._at
-        if digits != values[at]:
+        digits, body = data[begins:ends], data[ends + len(behind) :]
+        if digits == values[at]:
+            if len(body) != self._length:
+                return None
+        elif digits.isdigit() and int(digits) == len(body):
             values = (*values[:at], digits, *values[at + 1 :])
+        else:
+            return None
         request = KnownRequest(self._shape, self._path, self._url, values, body)
         request.said = self
         return request

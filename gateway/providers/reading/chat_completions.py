@@ -14,6 +14,7 @@ from gateway.providers.reading.lenient import (
     count,
     mapping,
     member,
+    member_named,
     named,
     objects,
     parsed,
@@ -85,7 +86,7 @@ _NO_PROMPT: Final = _PromptDetails()
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
-    facts.request_model = named(member(request, "model"))
+    facts.request_model = member_named(request, "model")
     facts.streamed = member(request, "stream") is True
 
 

@@ -14,14 +14,24 @@ from gateway.providers.reading.content import (
     tool_call,
     tool_result,
 )
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.providers.reading.lenient import (
+    Members,
+    count,
+    mapping,
+    member,
+    member_named,
+    named,
+    objects,
+    parsed,
+    text,
+)
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 CLOSING: Final = ("stop_reason", "usage")
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
-    facts.request_model = named(member(request, "model"))
+    facts.request_model = member_named(request, "model")
     facts.streamed = member(request, "stream") is True
 
 
