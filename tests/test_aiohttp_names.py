@@ -15,7 +15,7 @@ LISTED = {
     "upstream": (test_names_of_aiohttp, "tests/unit/upstream/test_names_of_aiohttp.py"),
 }
 OURS = {
-    "gateway/downstream/connection.py": {"_finished", "_last", "_response", "_server"},
+    "gateway/downstream/connection.py": {"_finished", "_last", "_server"},
     "gateway/downstream/cors.py": {"_app"},
     "gateway/downstream/relayed.py": {"_length", "_lines", "_writer"},
     "gateway/downstream/runner.py": {"_timer"},

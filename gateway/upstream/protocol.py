@@ -230,7 +230,13 @@ class UpstreamProtocol(ResponseHandler):
             size = size_of(data[:line_end]) if line_end > 0 else LOST
             if size > 0 and len(data) == line_end + 4 + size and data.endswith(CRLF):
                 self.heard = True
-                self._give(flow, data[line_end + 2 : -2], data)
+                sink, tap, body = flow
+                piece = data[line_end + 2 : -2]
+                if tap.first is None:
+                    tap.first = monotonic_ns()
+                if not sink.take(piece, data):
+                    self._filled(body)
+                tap.hear(piece)
                 return
         if self._untouched:
             self._receive_first(data)

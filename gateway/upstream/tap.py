@@ -7,7 +7,7 @@ kept whole.
 
 HEAD = 16 * 1024
 TAIL = 64 * 1024
-MOST_PIECES = 4096  # that are kept apart
+PIECE = 32  # bytes that keeping a piece by itself costs, whatever its size
 
 
 class Tap:
@@ -16,46 +16,47 @@ class Tap:
     `pieces` and `size` tell how much was heard, `first` when the first piece arrived, on the monotonic clock in ns.
     """
 
-    __slots__ = (
-        "_head",
-        "_head_limit",
-        "_late",
-        "_most_bytes",
-        "_most_pieces",
-        "_tail_limit",
-        "first",
-        "pieces",
-        "size",
-    )
+    __slots__ = ("_head", "_head_limit", "_late", "_room", "_settled_pieces", "_settled_size", "_tail_limit", "first")
 
     def __init__(self, head_limit: int = HEAD, tail_limit: int = TAIL) -> None:
-        self.size = 0
-        self.pieces = 0
         self.first: int | None = None
         self._head = b""
         self._head_limit = head_limit
-        self._late: list[bytes] = []  # what was heard after `_head`, and is not forgotten
+        self._late: list[bytes] = []  # what was heard since it was last settled, after what is left of the rest
+        self._settled_pieces = 0  # all but `_late`
+        self._settled_size = 0
         self._tail_limit = tail_limit
-        self._most_bytes = head_limit + 2 * tail_limit
-        self._most_pieces = MOST_PIECES
+        self._room = head_limit + 2 * tail_limit  # until what was heard is settled
 
     def hear(self, piece: bytes) -> None:
         """Take note of `piece`; keeps a reference, copies nothing until the ends are asked for."""
         self._late.append(piece)
-        self.pieces += 1
-        self.size += len(piece)
-        if self.size > self._most_bytes or self.pieces > self._most_pieces:
+        self._room -= len(piece) + PIECE
+        if self._room < 0:
             self._settle()
 
     def _settle(self) -> None:
         """Join what was heard, and forget what lies between the ends."""
         late, room = b"".join(self._late), self._head_limit - len(self._head)
+        self._settled_pieces, self._settled_size = self.pieces, self.size
         if room:
             self._head += late[:room]
             late = late[room:]
-        self._late = [late[max(len(late) - self._tail_limit, 0) :]] if late else []
-        self._most_bytes = self.size + self._tail_limit
-        self._most_pieces = self.pieces + MOST_PIECES
+        late = late[max(len(late) - self._tail_limit, 0) :]
+        self._late = [late] if late else []
+        self._settled_pieces -= len(self._late)
+        self._settled_size -= len(late)
+        self._room = self._tail_limit
+
+    @property
+    def pieces(self) -> int:
+        """How often something was heard."""
+        return self._settled_pieces + len(self._late)
+
+    @property
+    def size(self) -> int:
+        """How many bytes were heard."""
+        return self._settled_size + sum(map(len, self._late))
 
     @property
     def kept(self) -> int:

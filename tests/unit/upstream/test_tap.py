@@ -13,10 +13,11 @@ def test_the_ends_are_the_same_however_the_body_was_cut(size: int, length: int) 
     body, tap = BODY[:length], Tap(10, 20)
     for start in range(0, length, size):
         tap.hear(body[start : start + size])
-    assert tap.size == length
+    assert (tap.size, tap.pieces) == (length, -(-length // size))
     assert tap.head == body[:10]
     assert tap.tail == body[10:][-20:]
     assert tap.whole == (length <= 30)
+    assert (tap.size, tap.pieces) == (length, -(-length // size))
 
 
 def test_what_is_kept_is_bounded() -> None:
