@@ -1,7 +1,8 @@
 """Counts a finished exchange and its calls.
 
 What is counted for a kind of exchange, or of call, is found once and kept: a route, an outcome and the rest name a set
-of children, and after that an exchange costs a look-up and some additions.
+of children. They stand with all that views keep of a kind (`kinds.py`), or are found by a look-up; after that an
+exchange costs some additions.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,8 +25,8 @@ IMPLAUSIBLE = 10**12  # tokens; nobody bills that, and it would spoil every sum
 NOTHING: frozenset[str] = frozenset()
 TELLING = frozenset((401, 403, 429))  # an upstream's statuses that are the operator's business
 
-ExchangeKind = tuple[str, str, str | None, str | None, int, str, str | None, str | None]
-CallKind = tuple[str, str, str, bool, str | None, int | None, str, str | None, str | None, str | None]
+ExchangeKind = tuple[str, str, str, str, int, str, str | None, str | None]
+CallKind = tuple[str, str, str, bool, str, int | None, str, str | None, str | None, str | None]
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class ExchangeSeries:
 class CallSeries:
     """The same for a kind of call."""
 
+    kind: CallKind
     calls: Count
     failure: Count | None
     duration: Distribution
@@ -113,18 +115,12 @@ class FinishedExchanges:
         started = exchange.started
         trace = exchange.trace
         seen = (trace.trace_id, (exchange.started_at + ended - started) * SECONDS) if trace.sampled else None
-        project = exchange.project
-        kind = (
-            self._methods.get(exchange.method, "_OTHER"),
-            exchange.route,
-            exchange.provider,
-            project,
-            exchange.status,
-            exchange.outcome,
-            exchange.error,
-            exchange.fault,
-        )
-        series = self._exchanges.get(kind) or self._exchange_series(kind)
+        kind = exchange.kind
+        series: ExchangeSeries | None = None if kind is None else kind.series
+        if series is None:
+            series = self._series_of(exchange)
+            if kind is not None:
+                kind.series = series
         series.requests.value += 1
         series.bytes_in.value += exchange.bytes_in
         series.bytes_out.value += exchange.bytes_out
@@ -144,26 +140,15 @@ class FinishedExchanges:
         if exchange.retry_count:
             self._count(table.CLIENT_RETRIES, self._providers.get(exchange.provider, OTHER)).value += 1
         for call in exchange.calls:
-            self._call(call, project, ended, seen)
+            self._call(exchange, call, ended, seen)
 
-    def _call(self, call: UpstreamCall, project: str | None, now: int, seen: Trace | None) -> None:
-        facts = call.facts
-        provider = self._providers.get(call.provider, OTHER)
-        model = self._model(provider, facts)
-        operation = facts.operation
-        kind = (
-            provider,
-            model,
-            operation,
-            facts.streamed,
-            project,
-            call.status,
-            call.outcome,
-            call.error,
-            call.step,
-            call.road,
-        )
-        series = self._calls.get(kind) or self._call_series(kind)
+    def _call(self, exchange: Exchange, call: UpstreamCall, now: int, seen: Trace | None) -> None:
+        kind = exchange.kind
+        series: CallSeries | None = None if kind is None else kind.call_series
+        if series is None:
+            series = self._call_series_of(exchange, call)
+            if kind is not None:
+                kind.call_series = series
         took = (now if call.ended is None else call.ended) - call.started
         series.calls.value += 1
         duration = (took * SECONDS, seen)
@@ -190,29 +175,30 @@ class FinishedExchanges:
                 spread = took - (call.first_byte - call.started)
                 series.per_chunk.observe_each(spread * SECONDS / between, between)
         if call.attempt:
-            self._count(table.UPSTREAM_RETRIES, provider).value += 1
-        if facts.usage is not None:
-            self._tokens(facts.usage, series, kind)
+            self._count(table.UPSTREAM_RETRIES, series.kind[0]).value += 1
+        usage = call.facts.usage
+        if usage is not None:
+            self._tokens(usage, series)
         series.late += 1
         if series.late >= LATE:
             series.settle()
 
-    def _tokens(self, usage: Usage, series: CallSeries, kind: CallKind) -> None:
+    def _tokens(self, usage: Usage, series: CallSeries) -> None:
         # What the upstream did not tell is not counted, not even as 0.
         tokens = usage.input_tokens
         if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
             if series.input is None:
-                series.input = self._token_series("input", kind)
+                series.input = self._token_series("input", series.kind)
             series.input.total.value += tokens
             series.input.each.late.append((tokens, None))
         tokens = usage.output_tokens
         if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
             if series.output is None:
-                series.output = self._token_series("output", kind)
+                series.output = self._token_series("output", series.kind)
             series.output.total.value += tokens
             series.output.each.late.append((tokens, None))
         if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-            self._token_details(usage, kind[0], kind[1])
+            self._token_details(usage, series.kind[0], series.kind[1])
 
     def _token_details(self, usage: Usage, provider: str, model: str) -> None:
         parts = (
@@ -232,9 +218,38 @@ class FinishedExchanges:
         known = self._models.get(provider, NOTHING)
         return asked if asked in known else answered if answered in known else OTHER
 
+    def _series_of(self, exchange: Exchange) -> ExchangeSeries:
+        kind = (
+            self._methods.get(exchange.method, "_OTHER"),
+            exchange.route,
+            self._providers.get(exchange.provider, OTHER),
+            self._projects.get(exchange.project, OTHER),
+            exchange.status,
+            exchange.outcome,
+            exchange.error,
+            exchange.fault,
+        )
+        return self._exchanges.get(kind) or self._exchange_series(kind)
+
+    def _call_series_of(self, exchange: Exchange, call: UpstreamCall) -> CallSeries:
+        facts = call.facts
+        provider = self._providers.get(call.provider, OTHER)
+        kind = (
+            provider,
+            self._model(provider, facts),
+            facts.operation,
+            facts.streamed,
+            self._projects.get(exchange.project, OTHER),
+            call.status,
+            call.outcome,
+            call.error,
+            call.step,
+            call.road,
+        )
+        return self._calls.get(kind) or self._call_series(kind)
+
     def _exchange_series(self, kind: ExchangeKind) -> ExchangeSeries:
-        method, route, named, of_project, status, outcome, error, fault = kind
-        provider, project = self._providers.get(named, OTHER), self._projects.get(of_project, OTHER)
+        method, route, provider, project, status, outcome, error, fault = kind
         count, distribution = self._count, self._distribution
         failing = error or (str(status) if status >= 500 else "")
         series = ExchangeSeries(
@@ -252,12 +267,12 @@ class FinishedExchanges:
         return series
 
     def _call_series(self, kind: CallKind) -> CallSeries:
-        provider, model, operation, streamed, of_project, status, outcome, error, step, road = kind
-        project = self._projects.get(of_project, OTHER)
+        provider, model, operation, streamed, project, status, outcome, error, step, road = kind
         count, distribution = self._count, self._distribution
         cause, failed = failure_cause(status, error), _error_type(status, error)
         gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
         series = CallSeries(
+            kind=kind,
             calls=count(table.UPSTREAM_CALLS, provider, status_class(status), outcome),
             failure=count(table.UPSTREAM_FAILURES, provider, cause) if cause else None,
             duration=distribution(table.UPSTREAM_DURATION, provider, outcome),
@@ -276,8 +291,7 @@ class FinishedExchanges:
         return series
 
     def _token_series(self, part: str, kind: CallKind) -> TokenSeries:
-        provider, model, operation, _, of_project, *_ = kind
-        project = self._projects.get(of_project, OTHER)
+        provider, model, operation, _, project, *_ = kind
         hosted_by = self._gen_ai_names.get(provider, provider)
         return TokenSeries(
             total=self._count(table.TOKENS, provider, model, project, part),

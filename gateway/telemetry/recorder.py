@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 from gateway.errors import Drained, GatewayError
 from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.kinds import Kinds
 
 View = Callable[[Exchange], None]
 
@@ -31,8 +32,8 @@ class Recorder:
     """
 
     def __init__(self, views: Sequence[View]) -> None:
-        # What the calls' bodies tell is read first, so that all views know it.
-        self._views: tuple[View, ...] = (Exchange.learn, *views)
+        # What the calls' bodies tell is read first, so that all views know it, and the kind by what they tell.
+        self._views: tuple[View, ...] = (Exchange.learn, Kinds().note, *views)
         self._finished: list[Exchange] = []
         self._timer: asyncio.TimerHandle | None = None
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
