@@ -28,18 +28,20 @@ logger = logging.getLogger("gateway")
 class Recorder:
     """Knows every exchange that is open now, with the task that serves it.
 
-    An async context manager, after which nothing is left to be shown.
+    `settle` is called when some exchanges have been shown. An async context manager, after which nothing is left to be
+    shown.
     """
 
-    def __init__(self, views: Sequence[View]) -> None:
+    def __init__(self, views: Sequence[View], settle: Callable[[], None] = lambda: None) -> None:
         # What the calls' bodies tell is read first, so that all views know it, and the kind by what they tell.
         self._views: tuple[View, ...] = (Exchange.learn, Kinds().note, *views)
+        self._settle = settle
         self._finished: list[Exchange] = []
         self._timer: asyncio.TimerHandle | None = None
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._empty: asyncio.Event | None = None
         self.view_failures = 0
-        self._told: set[View] = set()
+        self._told: set[Callable[..., None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,6 +91,10 @@ class Recorder:
                     view(exchange)
                 except Exception:
                     self._failed(view)
+        try:
+            self._settle()
+        except Exception:
+            self._failed(self._settle)
 
     async def all_closed(self, seconds: float) -> bool:
         """Wait until no exchange is open, at most so long; whether none is."""
@@ -107,7 +113,7 @@ class Recorder:
                 task.cancel()
         return len(self._open)
 
-    def _failed(self, view: View) -> None:
+    def _failed(self, view: Callable[..., None]) -> None:
         """To be called while the failure is handled."""
         self.view_failures += 1
         if view not in self._told:

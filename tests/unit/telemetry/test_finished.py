@@ -327,6 +327,9 @@ def test_what_is_kept_for_a_kind_counts_as_what_is_looked_up(metrics: Metrics) -
         kinds.note(made)
         assert made.kind is not None
         metrics.view(made)
+        if chance.random() < 0.05:
+            metrics.settle()
+        looked_up.settle()
     for one, other in zip(metrics.figures(), looked_up.figures(), strict=True):
         by_labels = [{sample.labels: sample for sample in figures.samples} for figures in (one, other)]
         assert by_labels[0].keys() == by_labels[1].keys()
@@ -347,6 +350,7 @@ def test_nothing_waits_long_to_be_counted_though_nobody_asks(metrics: Metrics) -
     most = 0
     for _ in range(3 * LATE):
         metrics.view(made)
+        metrics.settle()
         most = max(most, *[len(child.late) for child in children])
     assert 0 < most < LATE
 
