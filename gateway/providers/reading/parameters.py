@@ -17,9 +17,10 @@ _MOST: Final = 40
 _LONGEST: Final = 64
 _MOST_BYTES: Final = 2048
 _MOST_KNOWN: Final = 512
-_MOST_KNOWN_TOGETHER: Final = 12
+_MOST_NAMES: Final = 24
 _LONGEST_KNOWN: Final = 64  # bytes of a value
-_KNOWN: Final[dict[tuple[str | bytes, ...], Parameters]] = {}
+_KNOWN: Final[dict[tuple[object, ...], Parameters]] = {}
+_CHOSEN: Final[dict[tuple[str, ...], tuple[str, ...]]] = {}
 
 _CONTENT: Final = frozenset(
     {
@@ -87,17 +88,31 @@ def parameters_of(asked: Members) -> dict[str, Any]:
     return known
 
 
-def _written(asked: Members) -> tuple[str | bytes, ...] | None:
-    """Names and values of what may be parameters, as they came; None if they are many, or any of them is long."""
-    found: list[str | bytes] = []
-    for name, value in asked.items():
-        if len(name) > _LONGEST:
+def _written(asked: Members) -> tuple[object, ...] | None:
+    """All names, and the values of those that may be parameters as they came; None if they are many, or one is long."""
+    names = tuple(asked)
+    chosen = _CHOSEN.get(names)
+    if chosen is None:
+        chosen = _choose(names)
+        if chosen is None:
             return None
-        if _may_be_one(name):
-            if type(value) is not msgspec.Raw or len(memoryview(value)) > _LONGEST_KNOWN:
-                return None
-            found += (name, bytes(value))
-    return tuple(found) if len(found) <= 2 * _MOST_KNOWN_TOGETHER else None
+    written: list[object] = [names]
+    for name in chosen:
+        value = asked[name]
+        if type(value) is not msgspec.Raw or len(memoryview(value)) > _LONGEST_KNOWN:
+            return None
+        written.append(bytes(value))
+    return tuple(written)
+
+
+def _choose(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Those that may be a parameter; None if the names are many, or one is long."""
+    if len(names) > _MOST_NAMES or max(map(len, names), default=0) > _LONGEST:
+        return None
+    if len(_CHOSEN) >= _MOST_KNOWN:
+        _CHOSEN.clear()
+    chosen = _CHOSEN[names] = tuple(filter(_may_be_one, names))
+    return chosen
 
 
 def _read(asked: Members) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 from gateway.providers.reading.lenient import opened
-from gateway.providers.reading.parameters import _KNOWN, _MOST_KNOWN, _read, parameters_of
+from gateway.providers.reading.parameters import _CHOSEN, _KNOWN, _MOST_KNOWN, _read, parameters_of
 
 
 def parameters(request: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,10 @@ def test_what_is_kept_of_parameters_is_bounded_and_holds_no_secret():
     for number in range(3 * _MOST_KNOWN):
         parameters({"seed": number, "user": "SECRET", "api_key": "SECRET", "messages": "SECRET"})
         parameters({"seed": number, "logit_bias": {"x" * 100: 1}})
-        parameters({f"p{each}": number for each in range(20)})
+        parameters({f"p{each}": number for each in range(30)})
+        parameters({f"{number}": 1, "x" * 20_000: number})
     assert len(_KNOWN) <= _MOST_KNOWN
-    assert "SECRET" not in repr(_KNOWN)
-    assert max(map(len, _KNOWN)) <= 24
+    assert len(_CHOSEN) <= _MOST_KNOWN
+    assert "SECRET" not in repr(_KNOWN) + repr(_CHOSEN)
+    assert max(map(len, _CHOSEN)) <= 24
+    assert max(len(repr(written)) for written in _KNOWN) < 10_000
