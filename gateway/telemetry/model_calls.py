@@ -102,7 +102,7 @@ def usage(used: Usage) -> bytes:
     total = used.total_tokens
     if total is None and used.input_tokens is not None and used.output_tokens is not None:
         total = used.input_tokens + used.output_tokens
-    written = b"" if total is None else number(names.TOKENS_TOTAL, total)
+    written = b"" if total is None else _in_all(total)
     if used.input_tokens is not None:
         written += _twice(names.TOKENS_IN, names.GEN_AI_TOKENS_IN, used.input_tokens)
     if used.output_tokens is not None:
@@ -123,6 +123,11 @@ def first_chunk(call: UpstreamCall, of_day: int) -> bytes:
         return b""
     waited = attribute(names.GEN_AI_FIRST_CHUNK, (first - call.started) / 1e9)
     return waited + event(names.FIRST_CHUNK_EVENT, of_day + first, {})
+
+
+@lru_cache(8192)
+def _in_all(count: int) -> bytes:
+    return number(names.TOKENS_TOTAL, count)
 
 
 @lru_cache(8192)

@@ -62,14 +62,6 @@ class Batch:
         self.size = 0  # bytes
         self.spans = 0
 
-    def add(self, project: str, spans: int, data: bytes) -> None:
-        of_project = self.pieces.get(project)
-        if of_project is None:
-            of_project = self.pieces[project] = []
-        of_project.append(data)
-        self.size += len(data)
-        self.spans += spans
-
 
 class Answer(NamedTuple):
     """How a request ended: `why` it failed in a word or two, "" if it did not, and whether to repeat it."""
@@ -110,15 +102,20 @@ class SpanExport:
         if self.room <= 0:
             self._counts.dropped += spans
             return
-        batch = self._open
-        if batch is None or batch.size + len(data) > BATCH_BYTES:
+        batch, size = self._open, len(data)
+        if batch is None or batch.size + size > BATCH_BYTES:
             batch = self._open = Batch()
             self._box.append(batch)
             self._something.set()
             if len(self._box) > 1:
                 self._enough.set()
-        batch.add(project, spans, data)
-        self.room -= len(data)
+        pieces = batch.pieces.get(project)
+        if pieces is None:
+            pieces = batch.pieces[project] = []
+        pieces.append(data)
+        batch.size += size
+        batch.spans += spans
+        self.room -= size
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._send_forever(), name="span-export")
