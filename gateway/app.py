@@ -94,7 +94,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     vendors = {provider.name: provider.system or provider.name for provider in providers}
     metrics, tracing = _metrics(configuration, vendors), _tracing(settings, vendors)
     traced = (tracing.view,) if tracing is not None else ()
-    recorder = Recorder((*views, metrics.view, *traced), metrics.settle)
+    recorder = Recorder((*views, metrics.view, *traced))
     sold = ticket_store_for(settings.redis, common.tickets)
     lifecycle, tickets = Lifecycle(), _tickets(settings, common.ticket_secret, sold.store)
     figures = common.figures or metrics.gathered

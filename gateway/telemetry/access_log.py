@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall, Usage
-from gateway.telemetry.kinds import Kind
 
 Line = Callable[[Exchange], bytes]
 
@@ -89,14 +88,25 @@ class Told(Struct, omit_defaults=True, kw_only=True):
 
 def json_line(exchange: Exchange) -> bytes:
     """The exchange as one JSON object and a line feed."""
-    kind: Kind | None = exchange.kind
-    if kind is None:
+    calls = exchange.calls
+    if exchange.project or len(calls) != 1 or len(exchange.path) > LONGEST:
         return _encode(told(exchange)) + b"\n"
-    frame = kind.line
-    if frame is None:
-        frame = kind.line = _frame(exchange)
-    call = exchange.calls[0]
-    usage = call.facts.usage or NO_USAGE
+    call = calls[0]
+    facts, usage = call.facts, call.facts.usage or NO_USAGE
+    frame = _frame(
+        exchange.method,
+        exchange.path,
+        exchange.route,
+        exchange.status,
+        exchange.outcome,
+        exchange.error,
+        exchange.fault,
+        exchange.provider or call.provider,
+        facts.response_model or facts.request_model,
+        exchange.stream_mode,
+        call.status,
+        exchange.retry_count,
+    )
     second, rest = divmod(exchange.started_at, 1_000_000_000)
     ended, first_byte = exchange.ended, exchange.first_byte
     proxy, session, theirs = exchange.proxy_request_id, exchange.session, call.request_id
@@ -122,35 +132,47 @@ def json_line(exchange: Exchange) -> bytes:
 
 _encode = msgspec.json.Encoder().encode
 NO_USAGE = Usage()
-KEPT = 1024
-LONGEST_AGENT = 200  # characters
+KEPT, LONGEST = 1024, 1024  # frames, and characters of what a client chose in them
+LONGEST_AGENT = 200
 
 
-def _frame(exchange: Exchange) -> bytes:
-    """The line of an exchange with one call, made once for its kind, with holes for what is each one's own."""
-    call = exchange.calls[0]
-    model = _model(call)
+@lru_cache(KEPT)
+def _frame(
+    method: str,
+    path: str,
+    route: str,
+    status: int,
+    outcome: Outcome,
+    error: str | None,
+    fault: str | None,
+    provider: str,
+    model: str | None,
+    stream_mode: str | None,
+    upstream_status: int | None,
+    retry: int,
+) -> bytes:
+    """The line of an exchange with one call, made once for many, with holes for what is each one's own."""
     return b"".join(
         [
             b'{"time":"%b.%03dZ"',
-            _member("level", _level(exchange.outcome)),
+            _member("level", _level(outcome)),
             _member("event", "exchange"),
             b',"request_id":"%b"%b,"trace_id":"%b"',
-            _member("method", exchange.method),
-            _member("path", _clean(exchange.path)),
-            _member("route", exchange.route),
-            _member("status", exchange.status or None),
-            _member("outcome", exchange.outcome),
-            _member("error", exchange.error),
-            _member("fault", exchange.fault),
+            _member("method", method),
+            _member("path", _clean(path)),
+            _member("route", route),
+            _member("status", status or None),
+            _member("outcome", outcome),
+            _member("error", error),
+            _member("fault", fault),
             b"%b",
-            _member("provider", exchange.provider or call.provider),
-            _member("model", model),
-            _member("stream_mode", exchange.stream_mode),
+            _member("provider", provider),
+            _member("model", _clean(model[:200]) if model else None),
+            _member("stream_mode", stream_mode),
             b"%b",
-            _member("upstream_status", call.status),
+            _member("upstream_status", upstream_status),
             b'%b%b%b,"bytes_in":%d,"bytes_out":%d%b%b',
-            _member("retry", exchange.retry_count or None),
+            _member("retry", retry or None),
             b"%b}\n",
         ]
     )

@@ -241,7 +241,6 @@ class Exchange(Struct, eq=False):
     waited_to_retry_ns: int = 0  # between a call that failed and the next one
     waited_for_client_ns: int = 0  # in back-pressure from the client
     calls: list[UpstreamCall] = field(default_factory=list)
-    kind: Any = None  # once it is finished: what views keep for all that are alike (`kinds.py`)
 
     def failed(self, error: GatewayError) -> None:
         """Note how this exchange ended, unless it had ended already."""

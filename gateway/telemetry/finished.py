@@ -1,12 +1,11 @@
 """Counts a finished exchange and its calls.
 
 What is counted for a kind of exchange, or of call, is found once and kept: a route, an outcome and the rest name a set
-of children. They stand with all that views keep of a kind (`kinds.py`), or are found by a look-up; after that an
-exchange costs some additions.
+of children, and after that an exchange costs a look-up and some additions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from time import monotonic_ns
 
 from gateway.errors import BudgetExhausted, Overloaded, PayloadTooLarge, RateLimited
@@ -25,17 +24,14 @@ IMPLAUSIBLE = 10**12  # tokens; nobody bills that, and it would spoil every sum
 NOTHING: frozenset[str] = frozenset()
 TELLING = frozenset((401, 403, 429))  # an upstream's statuses that are the operator's business
 
-ExchangeKind = tuple[str, str, str, str, int, str, str | None, str | None]
-CallKind = tuple[str, str, str, bool, str, int | None, str, str | None, str | None, str | None]
+ExchangeKind = tuple[str, str, str | None, str | None, int, str, str | None, str | None]
+CallKind = tuple[str, str, str, bool, str | None, int | None, str, str | None, str | None, str | None]
 
 
 @dataclass(slots=True)
 class ExchangeSeries:
-    """The children of a kind of exchange. Of its last ones, fewer than LATE, what took how long is not counted yet;
-    of those that are `noted`, with when they ended and where they are shown, nothing is.
-    """
+    """The children of a kind of exchange. Of its last ones, fewer than LATE, what took how long is not counted yet."""
 
-    provider: str
     requests: Count
     duration: Distribution
     first_byte: Distribution
@@ -44,7 +40,6 @@ class ExchangeSeries:
     bytes_out: Count
     error: Count | None
     limit: Count | None
-    noted: list[tuple[Exchange, int, Trace | None]] = field(default_factory=list)
     late: int = 0
 
     def settle(self) -> None:
@@ -57,23 +52,25 @@ class ExchangeSeries:
 class CallSeries:
     """The same for a kind of call."""
 
-    kind: CallKind
-    each_call: tuple[Count, ...]  # all that count calls
-    each_duration: tuple[Distribution, ...]  # all that tell how long a call took
+    calls: Count
+    failure: Count | None
+    duration: Distribution
     head: Distribution
     pool_wait: Distribution
     new: Count
     reused: Count
+    road: Count | None
+    step: Distribution | None
+    operation: Distribution | None
     first_chunk: Distribution | None
     per_chunk: Distribution | None
     input: "TokenSeries | None" = None  # made when the upstream first tells of tokens
     output: "TokenSeries | None" = None
-    noted: list[tuple[UpstreamCall, int, Trace | None]] = field(default_factory=list)
     late: int = 0
 
     def settle(self) -> None:
         self.late = 0
-        for distribution in (*self.each_duration, self.head, self.pool_wait, self.first_chunk):
+        for distribution in (self.duration, self.head, self.pool_wait, self.step, self.operation, self.first_chunk):
             if distribution is not None:
                 distribution.settle()
         for tokens in (self.input, self.output):
@@ -85,10 +82,6 @@ class CallSeries:
 class TokenSeries:
     total: Count
     each: Distribution
-
-    def add(self, told: Sequence[int]) -> None:
-        self.total.value += sum(told)
-        self.each.late += [(tokens, None) for tokens in told]
 
 
 class FinishedExchanges:
@@ -111,114 +104,115 @@ class FinishedExchanges:
         self._projects: dict[str | None, str] = {None: NONE, **{name: name for name in projects}}
         self._models = {provider: frozenset(models) for provider, models in providers.items()}
         self._gen_ai_names = gen_ai_names
-        self._exchanges_to_count: list[ExchangeSeries] = []
-        self._calls_to_count: list[CallSeries] = []
         self._exchanges: dict[ExchangeKind, ExchangeSeries] = {}
         self._calls: dict[CallKind, CallSeries] = {}
 
     def view(self, exchange: Exchange) -> None:
-        """Take note of `exchange`; it is counted by `settle`."""
+        """Count `exchange`. A few microseconds."""
         ended = monotonic_ns() if exchange.ended is None else exchange.ended
-        trace, kind = exchange.trace, exchange.kind
-        at = (exchange.started_at + ended - exchange.started) * SECONDS
-        seen = (trace.trace_id, at) if trace.sampled else None
-        series: ExchangeSeries | None = None if kind is None else kind.series
-        if series is None:
-            series = self._series_of(exchange)
-            if kind is not None:
-                kind.series = series
-        if not series.noted:
-            self._exchanges_to_count.append(series)
-        series.noted.append((exchange, ended, seen))
-        for call in exchange.calls:
-            of_call: CallSeries | None = None if kind is None else kind.call_series
-            if of_call is None:
-                of_call = self._call_series_of(exchange, call)
-                if kind is not None:
-                    kind.call_series = of_call
-            if not of_call.noted:
-                self._calls_to_count.append(of_call)
-            of_call.noted.append((call, ended if call.ended is None else call.ended, seen))
-
-    def settle(self) -> None:
-        """Count what was noted, all of one kind together: each figure of theirs is read in one go."""
-        exchanges, self._exchanges_to_count = self._exchanges_to_count, []
-        for series in exchanges:
-            self._count_exchanges(series)
-        calls, self._calls_to_count = self._calls_to_count, []
-        for of_call in calls:
-            self._count_calls(of_call)
-
-    def _count_exchanges(self, series: ExchangeSeries) -> None:
-        noted, series.noted = series.noted, []
-        number, traces = len(noted), [seen for _, _, seen in noted]
-        series.requests.value += number
-        series.bytes_in.value += sum([each.bytes_in for each, _, _ in noted])
-        series.bytes_out.value += sum([each.bytes_out for each, _, _ in noted])
-        series.duration.late += zip([(end - each.started) * SECONDS for each, end, _ in noted], traces, strict=True)
-        series.overhead.late += zip([overhead_ns(each, end) * SECONDS for each, end, _ in noted], traces, strict=True)
-        series.first_byte.late += [
-            ((each.first_byte - each.started) * SECONDS, seen) for each, _, seen in noted if each.first_byte is not None
-        ]
-        if traces[-1] is not None:
-            series.requests.exemplar = (1, traces[-1])
+        started = exchange.started
+        trace = exchange.trace
+        seen = (trace.trace_id, (exchange.started_at + ended - started) * SECONDS) if trace.sampled else None
+        project = exchange.project
+        kind = (
+            self._methods.get(exchange.method, "_OTHER"),
+            exchange.route,
+            exchange.provider,
+            project,
+            exchange.status,
+            exchange.outcome,
+            exchange.error,
+            exchange.fault,
+        )
+        series = self._exchanges.get(kind) or self._exchange_series(kind)
+        series.requests.value += 1
+        series.bytes_in.value += exchange.bytes_in
+        series.bytes_out.value += exchange.bytes_out
+        series.duration.late.append(((ended - started) * SECONDS, seen))
+        series.overhead.late.append((overhead_ns(exchange, ended) * SECONDS, seen))
+        if exchange.first_byte is not None:
+            series.first_byte.late.append(((exchange.first_byte - started) * SECONDS, seen))
+        series.late += 1
+        if series.late >= LATE:
+            series.settle()
+        if seen is not None:
+            series.requests.exemplar = (1, seen)
         if series.error is not None:
-            series.error.value += number
+            series.error.value += 1
         if series.limit is not None:
-            series.limit.value += number
-        if retried := sum([each.retry_count > 0 for each, _, _ in noted]):
-            self._count(table.CLIENT_RETRIES, series.provider).value += retried
-        series.late += number
+            series.limit.value += 1
+        if exchange.retry_count:
+            self._count(table.CLIENT_RETRIES, self._providers.get(exchange.provider, OTHER)).value += 1
+        for call in exchange.calls:
+            self._call(call, project, ended, seen)
+
+    def _call(self, call: UpstreamCall, project: str | None, now: int, seen: Trace | None) -> None:
+        facts = call.facts
+        provider = self._providers.get(call.provider, OTHER)
+        model = self._model(provider, facts)
+        operation = facts.operation
+        kind = (
+            provider,
+            model,
+            operation,
+            facts.streamed,
+            project,
+            call.status,
+            call.outcome,
+            call.error,
+            call.step,
+            call.road,
+        )
+        series = self._calls.get(kind) or self._call_series(kind)
+        took = (now if call.ended is None else call.ended) - call.started
+        series.calls.value += 1
+        duration = (took * SECONDS, seen)
+        series.duration.late.append(duration)
+        series.pool_wait.late.append((call.waited_for_pool_ns * SECONDS, None))
+        if call.head is not None:
+            series.head.late.append(((call.head - call.started) * SECONDS, None))
+        if call.reused_connection:
+            series.reused.value += 1
+        elif call.connected is not None:
+            series.new.value += 1
+        if series.road is not None:
+            series.road.value += 1
+        if series.failure is not None:
+            series.failure.value += 1
+        if series.step is not None:
+            series.step.late.append(duration)
+        if series.operation is not None:
+            series.operation.late.append(duration)
+        if series.first_chunk is not None and series.per_chunk is not None and call.first_byte is not None:
+            series.first_chunk.late.append(((call.first_byte - call.started) * SECONDS, seen))
+            between = call.chunks - 1
+            if between > 0:
+                spread = took - (call.first_byte - call.started)
+                series.per_chunk.observe_each(spread * SECONDS / between, between)
+        if call.attempt:
+            self._count(table.UPSTREAM_RETRIES, provider).value += 1
+        if facts.usage is not None:
+            self._tokens(facts.usage, series, kind)
+        series.late += 1
         if series.late >= LATE:
             series.settle()
 
-    def _count_calls(self, series: CallSeries) -> None:
-        noted, series.noted = series.noted, []
-        number, traces = len(noted), [seen for _, _, seen in noted]
-        for count in series.each_call:
-            count.value += number
-        took = [*zip([(end - call.started) * SECONDS for call, end, _ in noted], traces, strict=True)]
-        for distribution in series.each_duration:
-            distribution.late += took
-        series.pool_wait.late += [(call.waited_for_pool_ns * SECONDS, None) for call, _, _ in noted]
-        series.head.late += [
-            ((call.head - call.started) * SECONDS, None) for call, _, _ in noted if call.head is not None
-        ]
-        series.reused.value += sum([call.reused_connection for call, _, _ in noted])
-        series.new.value += sum([call.connected is not None and not call.reused_connection for call, _, _ in noted])
-        if series.first_chunk is not None:
-            for call, end, seen in noted:
-                self._chunks(series, call, end, seen)
-        if repeated := sum([call.attempt > 0 for call, _, _ in noted]):
-            self._count(table.UPSTREAM_RETRIES, series.kind[0]).value += repeated
-        if usages := [call.facts.usage for call, _, _ in noted if call.facts.usage is not None]:
-            self._tokens(usages, series)
-        series.late += number
-        if series.late >= LATE:
-            series.settle()
-
-    def _chunks(self, series: CallSeries, call: UpstreamCall, end: int, seen: Trace | None) -> None:
-        """Count when the first chunk of a stream came, and how long it was from one to the next."""
-        if series.first_chunk is None or series.per_chunk is None or call.first_byte is None:
-            return
-        series.first_chunk.late.append(((call.first_byte - call.started) * SECONDS, seen))
-        between = call.chunks - 1
-        if between > 0:
-            series.per_chunk.observe_each((end - call.first_byte) * SECONDS / between, between)
-
-    def _tokens(self, usages: Sequence[Usage], series: CallSeries) -> None:
+    def _tokens(self, usage: Usage, series: CallSeries, kind: CallKind) -> None:
         # What the upstream did not tell is not counted, not even as 0.
-        if told := _plausible([usage.input_tokens for usage in usages]):
+        tokens = usage.input_tokens
+        if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
             if series.input is None:
-                series.input = self._token_series("input", series.kind)
-            series.input.add(told)
-        if told := _plausible([usage.output_tokens for usage in usages]):
+                series.input = self._token_series("input", kind)
+            series.input.total.value += tokens
+            series.input.each.late.append((tokens, None))
+        tokens = usage.output_tokens
+        if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
             if series.output is None:
-                series.output = self._token_series("output", series.kind)
-            series.output.add(told)
-        for usage in usages:
-            if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-                self._token_details(usage, series.kind[0], series.kind[1])
+                series.output = self._token_series("output", kind)
+            series.output.total.value += tokens
+            series.output.each.late.append((tokens, None))
+        if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            self._token_details(usage, kind[0], kind[1])
 
     def _token_details(self, usage: Usage, provider: str, model: str) -> None:
         parts = (
@@ -238,42 +232,12 @@ class FinishedExchanges:
         known = self._models.get(provider, NOTHING)
         return asked if asked in known else answered if answered in known else OTHER
 
-    def _series_of(self, exchange: Exchange) -> ExchangeSeries:
-        kind = (
-            self._methods.get(exchange.method, "_OTHER"),
-            exchange.route,
-            self._providers.get(exchange.provider, OTHER),
-            self._projects.get(exchange.project, OTHER),
-            exchange.status,
-            exchange.outcome,
-            exchange.error,
-            exchange.fault,
-        )
-        return self._exchanges.get(kind) or self._exchange_series(kind)
-
-    def _call_series_of(self, exchange: Exchange, call: UpstreamCall) -> CallSeries:
-        facts = call.facts
-        provider = self._providers.get(call.provider, OTHER)
-        kind = (
-            provider,
-            self._model(provider, facts),
-            facts.operation,
-            facts.streamed,
-            self._projects.get(exchange.project, OTHER),
-            call.status,
-            call.outcome,
-            call.error,
-            call.step,
-            call.road,
-        )
-        return self._calls.get(kind) or self._call_series(kind)
-
     def _exchange_series(self, kind: ExchangeKind) -> ExchangeSeries:
-        method, route, provider, project, status, outcome, error, fault = kind
+        method, route, named, of_project, status, outcome, error, fault = kind
+        provider, project = self._providers.get(named, OTHER), self._projects.get(of_project, OTHER)
         count, distribution = self._count, self._distribution
         failing = error or (str(status) if status >= 500 else "")
         series = ExchangeSeries(
-            provider=provider,
             requests=count(table.REQUESTS, route, provider, project, status_class(status), outcome),
             duration=distribution(table.REQUEST_DURATION, method, route, str(status or ""), failing),
             first_byte=distribution(table.TIME_TO_FIRST_BYTE, route, provider),
@@ -288,28 +252,22 @@ class FinishedExchanges:
         return series
 
     def _call_series(self, kind: CallKind) -> CallSeries:
-        provider, model, operation, streamed, project, status, outcome, error, step, road = kind
+        provider, model, operation, streamed, of_project, status, outcome, error, step, road = kind
+        project = self._projects.get(of_project, OTHER)
         count, distribution = self._count, self._distribution
         cause, failed = failure_cause(status, error), _error_type(status, error)
         gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
-        each_call = [count(table.UPSTREAM_CALLS, provider, status_class(status), outcome)]
-        if cause:
-            each_call.append(count(table.UPSTREAM_FAILURES, provider, cause))
-        if road is not None:
-            each_call.append(count(table.UPSTREAM_ROADS, provider, road))
-        each_duration = [distribution(table.UPSTREAM_DURATION, provider, outcome)]
-        if step is not None:
-            each_duration.append(distribution(table.PROJECT_CALL_DURATION, project, step, provider))
-        if operation:
-            each_duration.append(distribution(table.OPERATION_DURATION, *gen_ai, failed))
         series = CallSeries(
-            kind=kind,
-            each_call=tuple(each_call),
-            each_duration=tuple(each_duration),
+            calls=count(table.UPSTREAM_CALLS, provider, status_class(status), outcome),
+            failure=count(table.UPSTREAM_FAILURES, provider, cause) if cause else None,
+            duration=distribution(table.UPSTREAM_DURATION, provider, outcome),
             head=distribution(table.UPSTREAM_TIME_TO_HEAD, provider),
             pool_wait=distribution(table.POOL_WAIT, provider),
             new=count(table.UPSTREAM_CONNECTIONS, provider, "new"),
             reused=count(table.UPSTREAM_CONNECTIONS, provider, "reused"),
+            road=None if road is None else count(table.UPSTREAM_ROADS, provider, road),
+            step=None if step is None else distribution(table.PROJECT_CALL_DURATION, project, step, provider),
+            operation=distribution(table.OPERATION_DURATION, *gen_ai, failed) if operation else None,
             first_chunk=distribution(table.TIME_TO_FIRST_CHUNK, *gen_ai) if operation and streamed else None,
             per_chunk=distribution(table.TIME_PER_CHUNK, *gen_ai) if operation and streamed else None,
         )
@@ -318,16 +276,13 @@ class FinishedExchanges:
         return series
 
     def _token_series(self, part: str, kind: CallKind) -> TokenSeries:
-        provider, model, operation, _, project, *_ = kind
+        provider, model, operation, _, of_project, *_ = kind
+        project = self._projects.get(of_project, OTHER)
         hosted_by = self._gen_ai_names.get(provider, provider)
         return TokenSeries(
             total=self._count(table.TOKENS, provider, model, project, part),
             each=self._distribution(table.TOKEN_USAGE, operation or NONE, hosted_by, model, part),
         )
-
-
-def _plausible(told: Sequence[int | None]) -> list[int]:
-    return [tokens for tokens in told if tokens is not None and 0 <= tokens < IMPLAUSIBLE]
 
 
 def status_class(status: int | None) -> str:

@@ -54,8 +54,7 @@ class Metrics:
         max_series: int = MAX_SERIES,
     ) -> None:
         self._families = families = Families(TABLE, max_series)
-        finished = FinishedExchanges(families, providers, projects, gen_ai_names)
-        self.view, self.settle = finished.view, finished.settle
+        self.view = FinishedExchanges(families, providers, projects, gen_ai_names).view
         self._active = {method: families.count(table.ACTIVE_REQUESTS, method) for method in METHODS}
         self._active["_OTHER"] = families.count(table.ACTIVE_REQUESTS, "_OTHER")
         self._calls_open = {provider: families.count(table.UPSTREAM_IN_FLIGHT, provider) for provider in providers}
@@ -70,7 +69,6 @@ class Metrics:
     @property
     def registry(self) -> Registry:
         """aioprometheus's Registry, with a collector for each metric of the table."""
-        self.settle()
         return self._families.registry
 
     def calls_in_flight(self, provider: str) -> Count:
@@ -150,7 +148,6 @@ class Metrics:
 
     def figures(self) -> Iterator[Figures]:
         """Each metric as it is at the moment it is yielded."""
-        self.settle()
         return self._families.figures()
 
     def _refresh(self, reader: Callable[[], None]) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 
 from gateway.errors import Drained, GatewayError
 from gateway.telemetry.exchange import Exchange
-from gateway.telemetry.kinds import Kinds
 
 View = Callable[[Exchange], None]
 
@@ -28,20 +27,18 @@ logger = logging.getLogger("gateway")
 class Recorder:
     """Knows every exchange that is open now, with the task that serves it.
 
-    `settle` is called when some exchanges have been shown. An async context manager, after which nothing is left to be
-    shown.
+    An async context manager, after which nothing is left to be shown.
     """
 
-    def __init__(self, views: Sequence[View], settle: Callable[[], None] = lambda: None) -> None:
-        # What the calls' bodies tell is read first, so that all views know it, and the kind by what they tell.
-        self._views: tuple[View, ...] = (Exchange.learn, Kinds().note, *views)
-        self._settle = settle
+    def __init__(self, views: Sequence[View]) -> None:
+        # What the calls' bodies tell is read first, so that all views know it.
+        self._views: tuple[View, ...] = (Exchange.learn, *views)
         self._finished: list[Exchange] = []
         self._timer: asyncio.TimerHandle | None = None
         self._open: dict[Exchange, asyncio.Task[Any] | None] = {}
         self._empty: asyncio.Event | None = None
         self.view_failures = 0
-        self._told: set[Callable[..., None]] = set()
+        self._told: set[View] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,10 +88,6 @@ class Recorder:
                     view(exchange)
                 except Exception:
                     self._failed(view)
-        try:
-            self._settle()
-        except Exception:
-            self._failed(self._settle)
 
     async def all_closed(self, seconds: float) -> bool:
         """Wait until no exchange is open, at most so long; whether none is."""
@@ -113,7 +106,7 @@ class Recorder:
                 task.cancel()
         return len(self._open)
 
-    def _failed(self, view: Callable[..., None]) -> None:
+    def _failed(self, view: View) -> None:
         """To be called while the failure is handled."""
         self.view_failures += 1
         if view not in self._told:

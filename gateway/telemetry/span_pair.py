@@ -7,21 +7,16 @@ test holds both ways to the same spans.
 
 from gateway.telemetry import names, otlp
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
-from gateway.telemetry.model_calls import CHAIN, LONGEST, first_chunk, kind_of, usage
+from gateway.telemetry.model_calls import CHAIN, KEPT, LONGEST, first_chunk, kind_of, usage
 from gateway.telemetry.otlp import text
 from gateway.telemetry.span_frames import (
+    MOST_REASONS,
     Frames,
     client_attributes,
     context,
     owner_attributes,
     plain_id,
 )
-
-MOST = 64  # templates of a kind
-NO_PAIR: dict[object, bytes] = {}
-Sizes = tuple[int, int, int, int, int, int, int, int]
-"""The bytes of our id, of the upstream's and the response's, of what tells the client's address, whose the request is
-and in which conversation, of what was used, and of when a stream began."""
 
 _COMPLETE = Outcome.COMPLETE
 _REFUSED = 400
@@ -32,29 +27,38 @@ class Pairs:
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
+        self._kept: dict[object, bytes] = {}
 
     def encoded(self, exchange: Exchange) -> bytes | None:
-        """Both spans, as `otlp.scope_spans` writes them; None for an exchange of another kind."""
-        kind = exchange.kind
-        if kind is None:
-            return None
-        templates = kind.spans
-        if templates is None:
-            templates = kind.spans = {} if _is_pair(exchange) else NO_PAIR
-        if templates is NO_PAIR:
+        """Both spans, as `otlp.scope_spans` writes them; None for an exchange of another kind.
+
+        What is asked of `exchange` first is what the frames do not tell apart, or what no pair has.
+        """
+        if len(exchange.calls) != 1:
             return None
         call, trace, session = exchange.calls[0], exchange.trace, exchange.session
         facts, theirs, ours = call.facts, plain_id(call), exchange.id
         parameters, response_id = self._frames.parameters(facts), facts.response_id or ""
         ended, call_ended = exchange.ended, call.ended
-        # What a template does not tell apart, or no pair has.
         if (
-            call.template is not None
+            exchange.outcome is not _COMPLETE
+            or exchange.error is not None
+            or exchange.fault is not None
+            or call.outcome is not _COMPLETE
+            or call.error is not None
+            or call.status is None
+            or call.status >= _REFUSED
+            or exchange.status >= _REFUSED
+            or exchange.workflow_span_id is not None
+            or call.parent_span_id is not None
+            or call.template is not None
             or (call.request_id and not theirs)
             or trace.tracestate is not None
             or ended is None
             or call_ended is None
-            or len(parameters) > LONGEST
+            or kind_of(facts.operation) is CHAIN
+            or len(facts.finish_reasons) > MOST_REASONS
+            or len(exchange.path) + len(exchange.host) + len(call.path) + len(parameters) > LONGEST
             or not response_id.isascii()
             or "\0" in response_id
         ):
@@ -65,9 +69,37 @@ class Pairs:
         used = b"" if facts.usage is None else usage(facts.usage)
         of_day = exchange.started_at - exchange.started
         began = first_chunk(call, of_day) if facts.streamed else b""
-        sizes = (
+        kind = (
+            exchange.method,
+            exchange.path,
+            exchange.route,
+            exchange.scheme,
+            exchange.host,
+            exchange.http_version,
+            exchange.status,
+            exchange.project,
+            exchange.provider,
+            exchange.stream_mode,
+            exchange.retry_count,
+            exchange.ignored_headers,
+            trace.flags,
+            trace.parent_id is None,
             len(ours),
+            call.provider,
+            call.method,
+            call.path,
+            call.server,
+            call.port,
+            call.status,
+            call.attempt,
+            call.step,
             len(theirs),
+            facts.operation,
+            facts.request_model,
+            facts.response_model,
+            facts.streamed,
+            tuple(facts.finish_reasons),
+            parameters,
             len(response_id),
             len(of_client),
             len(of_owner),
@@ -75,8 +107,11 @@ class Pairs:
             len(used),
             len(began),
         )
-        template = templates.get((sizes, parameters)) or self._keep(templates, sizes, exchange, theirs)
-        trace_id, span_id, own_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id), ours.encode()
+        template = self._kept.get(kind) or self._keep(
+            kind, exchange, theirs, (of_client, of_owner, of_talk, used, began)
+        )
+        trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
+        own_id = ours.encode()
         return template % (
             trace_id,
             span_id,
@@ -98,37 +133,23 @@ class Pairs:
             began,
         )
 
-    def _keep(self, templates: dict[object, bytes], sizes: Sizes, exchange: Exchange, theirs: str) -> bytes:
-        call, trace = exchange.calls[0], exchange.trace
-        id_size, their_size, response_id, of_client, of_owner, of_talk, used, began = sizes
+    def _keep(self, kind: object, exchange: Exchange, theirs: str, own: tuple[bytes, ...]) -> bytes:
+        """`own` is what is put into the template for this exchange, and as long for all of its kind."""
+        call, trace, our_id = exchange.calls[0], exchange.trace, len(exchange.id)
+        of_client, of_owner, of_talk, used, began = map(len, own)
         before, after = self._frames.server(exchange, "")
         after += context(trace, trace.parent_id)
         server: list[bytes | int] = [0 if trace.parent_id is None else len(otlp.parent(bytes(8))), otlp.TIMES]
-        server += [before, id_size, after, of_client, of_owner]
+        server += [before, our_id, after, of_client, of_owner]
         before, between, after = self._frames.call(exchange, call, "", theirs)
         after += context(trace, trace.span_id) + otlp.ok_status() + _id_head(call)
-        called: list[bytes | int] = [otlp.parent(b""), 8, otlp.TIMES]
-        called += [before, id_size, between, their_size, after, response_id, used, of_owner, of_talk, began]
+        called: list[bytes | int] = [otlp.parent(b""), 8, otlp.TIMES, before, our_id, between, len(theirs), after]
+        called += [len(call.facts.response_id or ""), used, of_owner, of_talk, began]
         template = otlp.span_template(server) + otlp.span_template(called)
-        if len(templates) >= MOST:
-            templates.clear()
-        templates[sizes, self._frames.parameters(call.facts)] = template
+        if len(self._kept) >= KEPT:
+            self._kept.clear()
+        self._kept[kind] = template
         return template
-
-
-def _is_pair(exchange: Exchange) -> bool:
-    """Whether all went well, as far as the kind of an exchange tells."""
-    call = exchange.calls[0]
-    return (
-        exchange.outcome is _COMPLETE
-        and exchange.error is None
-        and exchange.fault is None
-        and call.outcome is _COMPLETE
-        and call.error is None
-        and call.status is not None
-        and max(call.status, exchange.status) < _REFUSED
-        and kind_of(call.facts.operation) is not CHAIN
-    )
 
 
 def _id_head(call: UpstreamCall) -> bytes:

@@ -1,12 +1,10 @@
 """A finished exchange is counted under what it was, and under nothing a client could invent."""
 
-import random
 from typing import Any
 
 import pytest
 
 from gateway.errors import (
-    Fault,
     GatewayError,
     InternalFault,
     Overloaded,
@@ -18,7 +16,6 @@ from gateway.errors import (
 )
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, Road, TraceIds, UpstreamCall, Usage
 from gateway.telemetry.finished import LATE
-from gateway.telemetry.kinds import Kinds
 from gateway.telemetry.metric_table import Kind
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.series import Sample
@@ -285,59 +282,6 @@ def test_a_workflows_calls_are_told_by_step(metrics: Metrics) -> None:
     }
 
 
-EXCHANGE: dict[str, list[Any]] = {
-    "method": ["POST", "GET", "BREW"],
-    "route": ["/provider/openai/{tail}", "unmatched"],
-    "provider": ["openai", "gemini", None],
-    "status": [200, 404, 500],
-    "outcome": [Outcome.COMPLETE, Outcome.CLIENT_GONE],
-    "error": [None, "overloaded"],
-    "fault": [None, Fault.POLICY],
-    "retry_count": [0, 2],
-    "first_byte": [None, 1_004 * MS],
-}
-CALL: dict[str, list[Any]] = {
-    "provider": ["openai", "gemini"],
-    "status": [200, 429, None],
-    "outcome": [Outcome.COMPLETE, Outcome.UPSTREAM_TRUNCATED],
-    "error": [None, "upstream_truncated"],
-    "attempt": [0, 1],
-    "step": [None, "points"],
-    "road": [None, Road.DIRECT, Road.SESSION],
-    "reused_connection": [False, True],
-}
-FACTS: dict[str, list[Any]] = {
-    "operation": ["chat", "embeddings", ""],
-    "request_model": ["gpt-4o", "o3", "nobody's", None],
-    "response_model": [None, "o3"],
-    "streamed": [False, True],
-    "usage": [None, Usage(1, 2), Usage(1, 2, 3, 4, 5, 6)],
-}
-
-
-def test_what_is_kept_for_a_kind_counts_as_what_is_looked_up(metrics: Metrics) -> None:
-    chance, kinds = random.Random(3), Kinds()
-    looked_up = Metrics({"openai": ("gpt-4o", "o3"), "gemini": ()}, ("demo",), gen_ai_names={"gemini": "gcp.gemini"})
-    for _ in range(3000):
-        made = exchange(call(facts=chat()))
-        for values, record in ((EXCHANGE, made), (CALL, made.calls[0]), (FACTS, made.calls[0].facts)):
-            for name in chance.sample(sorted(values), chance.randint(0, 2)):
-                setattr(record, name, chance.choice(values[name]))
-        looked_up.view(made)
-        kinds.note(made)
-        assert made.kind is not None
-        metrics.view(made)
-        if chance.random() < 0.05:
-            metrics.settle()
-        looked_up.settle()
-    for one, other in zip(metrics.figures(), looked_up.figures(), strict=True):
-        by_labels = [{sample.labels: sample for sample in figures.samples} for figures in (one, other)]
-        assert by_labels[0].keys() == by_labels[1].keys()
-        for labels, sample in by_labels[0].items():
-            assert sample.counts == by_labels[1][labels].counts
-            assert sample.value == pytest.approx(by_labels[1][labels].value)
-
-
 def test_nothing_waits_long_to_be_counted_though_nobody_asks(metrics: Metrics) -> None:
     made = exchange(call(step="points", chunks=5, facts=chat(streamed=True)))
     metrics.view(made)
@@ -350,7 +294,6 @@ def test_nothing_waits_long_to_be_counted_though_nobody_asks(metrics: Metrics) -
     most = 0
     for _ in range(3 * LATE):
         metrics.view(made)
-        metrics.settle()
         most = max(most, *[len(child.late) for child in children])
     assert 0 < most < LATE
 

@@ -50,28 +50,6 @@ async def test_many_are_shown_before_there_are_too_many() -> None:
     assert shown == ["first"] * MOST_AT_ONCE + ["second"] * MOST_AT_ONCE
 
 
-async def test_what_views_noted_is_settled_after_each_lot_and_a_failure_of_that_is_told(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    done: list[str] = []
-
-    def settle() -> None:
-        done.append("settled")
-        if len(done) > 3:
-            raise ValueError("a bug")
-
-    async with Recorder([lambda _: done.append("shown")], settle) as recorder:
-        recorder.show(exchange())
-        recorder.show(exchange())
-        with caplog.at_level(logging.ERROR):
-            recorder.show_all()
-            assert done == ["shown", "shown", "settled"]
-            recorder.show(exchange())
-            recorder.show_all()
-    assert recorder.view_failures == 2  # the last at the end, with nothing to show
-    assert len(caplog.records) == 1
-
-
 async def test_the_facts_are_read_once_and_before_any_view_looks() -> None:
     reads: list[Facts] = []
 

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.settings.tracing import Capture, ContentSettings, Hidden
-from gateway.telemetry import kinds as telemetry_kinds
 from gateway.telemetry import span_pair
 from gateway.telemetry.content import ContentRules
 from gateway.telemetry.exchange import Exchange, Fault, Outcome, TemplateUse, TraceIds, Usage
-from gateway.telemetry.kinds import Kinds
 from gateway.telemetry.span_frames import Frames
 from gateway.telemetry.span_pair import Pairs
 from gateway.telemetry.span_tree import SpanTree
@@ -81,17 +79,6 @@ FACTS: dict[str, list[Any]] = {
 }
 
 
-KINDS = Kinds()
-
-
-@pytest.fixture(autouse=True)
-def kinds(monkeypatch: pytest.MonkeyPatch) -> Kinds:
-    """None that another test has met: what is kept with them was made by others."""
-    fresh = Kinds()
-    monkeypatch.setitem(globals(), "KINDS", fresh)
-    return fresh
-
-
 def usual() -> Exchange:
     """One that is written as a pair."""
     exchange = made.unary()
@@ -104,7 +91,6 @@ def usual() -> Exchange:
 
 def written_both_ways(exchange: Exchange, pairs: Pairs, tree: SpanTree) -> bool:
     """Whether `exchange` is written as a pair, which must read as what is written span by span."""
-    KINDS.note(exchange)
     pair = pairs.encoded(exchange)
     if pair is not None:
         assert read_spans.of_scope(pair) == read_spans.of_scope(tree.encoded_one_by_one(exchange))
@@ -151,23 +137,19 @@ def test_a_pair_reads_like_its_spans_whatever_differs_together(pairs: Pairs, tre
 @pytest.mark.parametrize("make", [make for make in made.EVERY_KIND if make is not made.streamed])
 def test_no_other_kind_of_exchange_is_a_pair(make: Callable[[], Exchange], pairs: Pairs) -> None:
     exchange = make()
-    KINDS.note(exchange)
     went_well = make in (made.with_tools, made.embeddings, made.legacy_completion)
     assert (pairs.encoded(exchange) is not None) is went_well
 
 
 def test_hidden_parameters_are_hidden_in_a_pair_too() -> None:
     tree = SpanTree(ContentRules(ContentSettings(hidden=Hidden(llm_invocation_parameters=True))), VENDORS)
-    exchange = usual()
-    KINDS.note(exchange)
-    call = read_spans.of_scope(tree.encoded(exchange))[1]
+    call = read_spans.of_scope(tree.encoded(usual()))[1]
     assert not [name for name in call.attributes if "parameters" in name or "temperature" in name]
 
 
 def test_where_content_is_shown_there_are_no_pairs() -> None:
     tree, exchange = SpanTree(ContentRules(ContentSettings(Capture.ON)), VENDORS), made.unary()
     exchange.calls[0].template = None
-    KINDS.note(exchange)
     assert "input.value" in read_spans.of_scope(tree.encoded(exchange))[1].attributes
 
 
@@ -175,33 +157,27 @@ def test_where_content_is_shown_there_are_no_pairs() -> None:
 def test_nothing_long_is_kept(name: str, pairs: Pairs) -> None:
     exchange = usual()
     setattr(exchange, name, "x" * 2000)
-    KINDS.note(exchange)
-    assert exchange.kind is None and pairs.encoded(exchange) is None
+    assert pairs.encoded(exchange) is None
     exchange = usual()
     exchange.calls[0].facts.finish_reasons *= 20
-    KINDS.note(exchange)
-    assert exchange.kind is None and pairs.encoded(exchange) is None
+    assert pairs.encoded(exchange) is None
 
 
-def test_what_is_kept_is_bounded(pairs: Pairs, tree: SpanTree, kinds: Kinds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(span_pair, "MOST", 4)
-    monkeypatch.setattr(telemetry_kinds, "MOST", 3)
+def test_what_is_kept_is_bounded(pairs: Pairs, tree: SpanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(span_pair, "KEPT", 4)
     for number in [*range(10), *range(10)]:
         exchange = usual()
-        exchange.client = "x" * number
-        exchange.route = f"/{number // 5}"
+        exchange.route = f"/team-{number}"
         assert written_both_ways(exchange, pairs, tree)
-        assert len(exchange.kind.spans) <= 4
-        assert len(kinds._known) <= 3
+        assert len(pairs._kept) <= 4
 
 
-def test_who_the_client_is_makes_no_kind() -> None:
-    one, other = usual(), usual()
-    other.client, other.peer, other.user_agent, other.session = "another", "192.0.2.99", "curl", "another"
-    other.calls[0].facts.parameters = {"seed": 7}
-    for exchange in (one, other):
-        KINDS.note(exchange)
-    assert one.kind is other.kind is not None
+def test_who_the_client_is_makes_no_kind(pairs: Pairs, tree: SpanTree) -> None:
+    for number in range(20):
+        exchange = usual()
+        exchange.client, exchange.peer, exchange.session = f"team-{number:02}", f"192.0.2.{number:02}", f"s-{number:02}"
+        assert written_both_ways(exchange, pairs, tree)
+    assert len(pairs._kept) == 1
 
 
 def test_a_longer_client_does_not_pass_for_a_longer_conversation(pairs: Pairs, tree: SpanTree) -> None:
