@@ -19,6 +19,7 @@ from gateway.settings import SettingsError
 from gateway.telemetry import dumps, logs
 from gateway.telemetry.log_writer import LogWriter
 from gateway.workers import orders
+from gateway.workers.handover import taken_over
 from gateway.workers.line import LineBroken
 from gateway.workers.link import Link, Obey, SharedFigures, SharedTickets
 from gateway.workers.sockets import CannotServe, Sockets
@@ -134,7 +135,7 @@ def _heir(configuration: Configuration, bequest: orders.Bequest) -> Configuratio
 
 
 def _adopted(descriptors: list[int]) -> list[socket]:
-    return [socket(fileno=descriptor) for descriptor in descriptors]
+    return [taken_over(descriptor) for descriptor in descriptors]
 
 
 def _listen_to_signals() -> Farewell:

@@ -87,8 +87,6 @@ class Relay:
             plan = self._retries.plan(
                 exchange, provider, request.headers, client.may_use_provider, asks=head.asks_again
             )
-        else:
-            self._door.check()
         if query or head.modes:
             shape = mode.asked(query, head.modes)
         method, limit = request._method, self._limits.max_body_bytes
@@ -96,6 +94,8 @@ class Relay:
         if is_usual and (body := at_hand(request, limit)) is not None:
             asked = UpstreamRequest(method, below, (), body, len(body), head.form, told.values)
         else:
+            if plan is None:
+                self._door.check()  # before anything is read
             asked = await self._asked(request, told, below, shape)
         if plan is not None:
             async with self._retries.call(exchange, provider, asked, plan) as answered:

@@ -252,7 +252,8 @@ class Exchange(Struct, eq=False):
     def learn(self) -> None:
         """Read what the calls' bodies tell. To be called before their `facts` are looked at."""
         for call in self.calls:
-            call.learn()
+            if call.unread is not None:
+                call.learn()
 
     def client_left(self) -> None:
         """The client went away before the response was complete."""

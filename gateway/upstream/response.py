@@ -120,7 +120,7 @@ class UpstreamResponse:
     def whole(self) -> bytes | None:
         """The body, if it is no stream and all of it is here; then it need not be read. None: it is to be."""
         body = None if self.is_event_stream else self._incoming.whole()
-        if body is None or (self.status < 300 and is_array(body)):
+        if body is None or (self.status < 300 and not body.startswith(b"{") and is_array(body)):
             return None
         if body:
             call = self._call

@@ -33,9 +33,19 @@ def inherited(path: str) -> list[socket.socket]:
             _, descriptors, _, _ = socket.recv_fds(asking, len(SAID), MOST_SOCKETS)
         except OSError:  # nobody, or the remains of one that was killed
             return []
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-    return [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    return [taken_over(descriptor) for descriptor in descriptors]
+
+
+def taken_over(descriptor: int) -> socket.socket:
+    """The listening socket that another process made.
+
+    It is in no mode that Python knows of, and Python puts what it does not know into the blocking one when it copies
+    it: for all processes that have it, of which those that come too late for a connection would wait for the next.
+    """
+    os.set_inheritable(descriptor, False)
+    made = socket.socket(fileno=descriptor)
+    made.setblocking(False)
+    return made
 
 
 class Handover:

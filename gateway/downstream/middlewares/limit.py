@@ -11,6 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.downstream.body import check_length
+from gateway.downstream.guarded_request import Message
+from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.state import EXCHANGE, TOLD
 from gateway.errors import Overloaded
 from gateway.settings import Limits
@@ -27,7 +29,10 @@ def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal inside
         state = request._state
-        check_length(request, limits.max_body_bytes if state[TOLD].head.is_json else limits.max_upload_bytes)
+        most_bytes = limits.max_body_bytes if state[TOLD].head.is_json else limits.max_upload_bytes
+        message: Message = request._message
+        if type(message) is not KnownRequest or message.length > most_bytes:
+            check_length(request, most_bytes)
         exchange = state[EXCHANGE]
         exchange.admitted = monotonic_ns()
         if exchange.route in exempt:

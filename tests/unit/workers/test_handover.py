@@ -1,6 +1,7 @@
 """Sockets that go from one gateway to the next."""
 
 import asyncio
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -36,6 +37,25 @@ async def test_the_next_one_accepts_from_the_same_queue(tmp_path: Path, listens:
             accepted.close()
             assert waiting.recv(100) == b"served"
     finally:
+        close(got)
+
+
+async def test_a_socket_blocks_nobody_however_often_it_is_passed_on(
+    tmp_path: Path, listens: list[socket.socket]
+) -> None:
+    """Of two processes that are told of one connection the one that comes too late would wait for the next."""
+    first = Handover(str(tmp_path / "first"), listens)
+    first.open()
+    got = await asyncio.to_thread(inherited, str(tmp_path / "first"))
+    second = Handover(str(tmp_path / "second"), got)
+    second.open()
+    try:
+        assert not os.get_blocking(listens[0].fileno())
+        with pytest.raises(BlockingIOError):
+            listens[0].accept()
+    finally:
+        second.close()
+        first.close()
         close(got)
 
 
