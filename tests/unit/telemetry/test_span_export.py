@@ -89,6 +89,19 @@ class TestGathering:
         await until(lambda: sending.counts == SpanCounts(sent=40))
         assert len(collector.requests) == 2
 
+    async def test_what_was_taken_makes_room(
+        self, collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(span_export, "LINGER_SECONDS", 0.01)
+        counts = SpanCounts()
+        settings = TracingSettings(endpoint=URL(f"{collector.url}/v1/traces"), queue_bytes=3 * len(OFFERED))
+        async with SpanExport(settings, counts) as export:
+            for sent in range(1, 11):
+                export.offer("gateway", 2, OFFERED)
+                await until(lambda sent=sent: counts.sent == 2 * sent)
+            assert export.room == settings.queue_bytes
+        assert counts == SpanCounts(sent=20)
+
     async def test_a_request_of_many_pieces_has_a_length_and_is_whole_at_each_attempt(
         self, collector: ScriptedUpstream, sending: Sending
     ) -> None:
