@@ -54,7 +54,7 @@ class Distribution:
     """A histogram's buckets.
 
     Who observes a lot appends to `late` what was seen and where (None: no example), and lets it `settle` now and then:
-    many at once are counted at a third of the cost. Whatever is read includes what is late.
+    many cost less together than one by one. Whatever is read includes what is late.
     """
 
     __slots__ = ("_counts", "_exemplars", "_sum", "bounds", "late")

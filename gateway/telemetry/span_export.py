@@ -107,8 +107,6 @@ class SpanExport:
             batch = self._open = Batch()
             self._box.append(batch)
             self._something.set()
-            if len(self._box) > 1:
-                self._enough.set()
         pieces = batch.pieces.get(project)
         if pieces is None:
             pieces = batch.pieces[project] = []
@@ -116,6 +114,8 @@ class SpanExport:
         batch.size += size
         batch.spans += spans
         self.room -= size
+        if batch.size >= BATCH_BYTES or len(self._box) > 1:
+            self._enough.set()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._send_forever(), name="span-export")
@@ -147,7 +147,8 @@ class SpanExport:
 
     async def _gather(self) -> None:
         """Wait until there is a whole batch, or the first spans have waited long enough."""
-        if len(self._box) > 1 or self._stopping.is_set():
+        has_whole = len(self._box) > 1 or any(batch.size >= BATCH_BYTES for batch in self._box)
+        if has_whole or self._stopping.is_set():
             return
         self._enough.clear()
         with suppress(TimeoutError):

@@ -89,6 +89,16 @@ class TestGathering:
         await until(lambda: sending.counts == SpanCounts(sent=40))
         assert len(collector.requests) == 2
 
+    async def test_spans_that_are_a_batch_by_themselves_wait_for_nothing(
+        self, collector: ScriptedUpstream, sending: Sending, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(span_export, "LINGER_SECONDS", 60.0)
+        monkeypatch.setattr(span_export, "BATCH_BYTES", len(OFFERED))
+        for sent in (2, 4):
+            sending.offer()
+            await until(lambda sent=sent: sending.counts.sent == sent)
+        assert len(collector.requests) == 2
+
     async def test_what_was_taken_makes_room(
         self, collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
