@@ -98,6 +98,11 @@ class TestGathering:
             sending.offer()
             await until(lambda sent=sent: sending.counts.sent == sent)
         assert len(collector.requests) == 2
+        monkeypatch.setattr(span_export, "BATCH_BYTES", 2 * len(OFFERED))
+        sending.offer()
+        await asyncio.sleep(0.05)  # it is waited for more
+        sending.offer()
+        await until(lambda: sending.counts.sent == 8)
 
     async def test_what_was_taken_makes_room(
         self, collector: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
