@@ -1,87 +1,45 @@
-"""Counts a finished exchange and its calls.
+"""Counts finished exchanges and their calls.
 
 What is counted for a kind of exchange, or of call, is found once and kept: a route, an outcome and the rest name a set
-of children, and after that an exchange costs a look-up and some additions.
+of children. After that an exchange costs a look-up and a row (`kind_series.py`).
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from time import monotonic_ns
 
 from gateway.errors import BudgetExhausted, Overloaded, PayloadTooLarge, RateLimited
 from gateway.telemetry import metric_table as table
-from gateway.telemetry.exchange import Exchange, Facts, UpstreamCall, Usage
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.kind_series import CallSeries, ExchangeSeries, TokenSeries
 from gateway.telemetry.metric_table import NONE, OTHER
 from gateway.telemetry.overhead import overhead_ns
-from gateway.telemetry.series import Count, Distribution, Families, Trace
+from gateway.telemetry.series import Count, Families
 
-SECONDS = 1e-9  # of a nanosecond
-LATE = 32  # of a kind, whose times are counted together
-KINDS = 8192  # of exchanges, or calls, whose children are kept; further ones are looked up each time
+MOST_LATE = 64  # exchanges, of all kinds, that are not counted yet
+KINDS = 8192  # of exchanges, and of calls, whose children are kept; they may hold names that clients chose
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 LIMITS = frozenset(kind.code for kind in (RateLimited, BudgetExhausted, PayloadTooLarge, Overloaded))
-IMPLAUSIBLE = 10**12  # tokens; nobody bills that, and it would spoil every sum
 NOTHING: frozenset[str] = frozenset()
 TELLING = frozenset((401, 403, 429))  # an upstream's statuses that are the operator's business
 
-ExchangeKind = tuple[str, str, str | None, str | None, int, str, str | None, str | None]
-CallKind = tuple[str, str, str, bool, str | None, int | None, str, str | None, str | None, str | None]
-
-
-@dataclass(slots=True)
-class ExchangeSeries:
-    """The children of a kind of exchange. Of its last ones, fewer than LATE, what took how long is not counted yet."""
-
-    requests: Count
-    duration: Distribution
-    first_byte: Distribution
-    overhead: Distribution
-    bytes_in: Count
-    bytes_out: Count
-    error: Count | None
-    limit: Count | None
-    late: int = 0
-
-    def settle(self) -> None:
-        self.late = 0
-        for distribution in (self.duration, self.first_byte, self.overhead):
-            distribution.settle()
-
-
-@dataclass(slots=True)
-class CallSeries:
-    """The same for a kind of call."""
-
-    calls: Count
-    failure: Count | None
-    duration: Distribution
-    head: Distribution
-    pool_wait: Distribution
-    new: Count
-    reused: Count
-    road: Count | None
-    step: Distribution | None
-    operation: Distribution | None
-    first_chunk: Distribution | None
-    per_chunk: Distribution | None
-    input: "TokenSeries | None" = None  # made when the upstream first tells of tokens
-    output: "TokenSeries | None" = None
-    late: int = 0
-
-    def settle(self) -> None:
-        self.late = 0
-        for distribution in (self.duration, self.head, self.pool_wait, self.step, self.operation, self.first_chunk):
-            if distribution is not None:
-                distribution.settle()
-        for tokens in (self.input, self.output):
-            if tokens is not None:
-                tokens.each.settle()
-
-
-@dataclass(slots=True)
-class TokenSeries:
-    total: Count
-    each: Distribution
+ExchangeKind = tuple[str, str, str | None, str | None, int, str, str | None, str | None, bool]
+CallKind = tuple[
+    str,  # provider
+    str | None,  # the model asked for
+    str | None,  # and the one that answered
+    str,  # operation
+    bool,  # a stream
+    str | None,  # project
+    int | None,  # status
+    str,  # outcome
+    str | None,  # error
+    str | None,  # step
+    str | None,  # road
+    int,  # attempt
+    bool,  # no head
+    bool,  # reused connection
+    bool,  # no connection
+]
 
 
 class FinishedExchanges:
@@ -97,146 +55,108 @@ class FinishedExchanges:
         projects: Collection[str],
         gen_ai_names: Mapping[str, str],
     ) -> None:
-        self._count = families.count
-        self._distribution = families.distribution
-        self._methods = {method: method for method in METHODS}
+        self._families = families
+        self._methods = frozenset(METHODS)
         self._providers: dict[str | None, str] = {None: NONE, **{name: name for name in providers}}
         self._projects: dict[str | None, str] = {None: NONE, **{name: name for name in projects}}
         self._models = {provider: frozenset(models) for provider, models in providers.items()}
         self._gen_ai_names = gen_ai_names
         self._exchanges: dict[ExchangeKind, ExchangeSeries] = {}
         self._calls: dict[CallKind, CallSeries] = {}
+        self._with_rows: list[ExchangeSeries | CallSeries] = []
+        self._late = 0
 
     def view(self, exchange: Exchange) -> None:
-        """Count `exchange`. A few microseconds."""
-        ended = monotonic_ns() if exchange.ended is None else exchange.ended
-        started = exchange.started
-        trace = exchange.trace
-        seen = (trace.trace_id, (exchange.started_at + ended - started) * SECONDS) if trace.sampled else None
-        project = exchange.project
+        """Count `exchange`, at the latest when `settle` is called."""
+        ended, started, first_byte = exchange.ended, exchange.started, exchange.first_byte
+        if ended is None:
+            ended = monotonic_ns()
         kind = (
-            self._methods.get(exchange.method, "_OTHER"),
+            exchange.method,
             exchange.route,
             exchange.provider,
-            project,
+            exchange.project,
             exchange.status,
             exchange.outcome,
             exchange.error,
             exchange.fault,
+            first_byte is None,
         )
         series = self._exchanges.get(kind) or self._exchange_series(kind)
-        series.requests.value += 1
-        series.bytes_in.value += exchange.bytes_in
-        series.bytes_out.value += exchange.bytes_out
-        series.duration.late.append(((ended - started) * SECONDS, seen))
-        series.overhead.late.append((overhead_ns(exchange, ended) * SECONDS, seen))
-        if exchange.first_byte is not None:
-            series.first_byte.late.append(((exchange.first_byte - started) * SECONDS, seen))
-        series.late += 1
-        if series.late >= LATE:
-            series.settle()
-        if seen is not None:
-            series.requests.exemplar = (1, seen)
-        if series.error is not None:
-            series.error.value += 1
-        if series.limit is not None:
-            series.limit.value += 1
+        rows = series.rows
+        if not rows:
+            self._with_rows.append(series)
+        took, trace = ended - started, exchange.trace
+        ended_at = exchange.started_at + took
+        rows.append(
+            (
+                took,
+                overhead_ns(exchange, ended),
+                None if first_byte is None else first_byte - started,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                trace,
+                ended_at,
+            )
+        )
         if exchange.retry_count:
-            self._count(table.CLIENT_RETRIES, self._providers.get(exchange.provider, OTHER)).value += 1
+            provider = self._providers.get(exchange.provider, OTHER)
+            self._families.count(table.CLIENT_RETRIES, provider).value += 1
         for call in exchange.calls:
-            self._call(call, project, ended, seen)
+            began, head, first_byte, facts = call.started, call.head, call.first_byte, call.facts
+            of_call = (
+                call.provider,
+                facts.request_model,
+                facts.response_model,
+                facts.operation,
+                facts.streamed,
+                exchange.project,
+                call.status,
+                call.outcome,
+                call.error,
+                call.step,
+                call.road,
+                call.attempt,
+                head is None,
+                call.reused_connection,
+                call.connected is None,
+            )
+            called = self._calls.get(of_call) or self._call_series(of_call)
+            if not called.rows:
+                self._with_rows.append(called)
+            called.rows.append(
+                (
+                    (ended if call.ended is None else call.ended) - began,
+                    None if head is None else head - began,
+                    call.waited_for_pool_ns,
+                    None if first_byte is None else first_byte - began,
+                    call.chunks,
+                    facts.usage,
+                    trace,
+                    ended_at,
+                )
+            )
+        self._late += 1
+        if self._late >= MOST_LATE:
+            self.settle()
 
-    def _call(self, call: UpstreamCall, project: str | None, now: int, seen: Trace | None) -> None:
-        facts = call.facts
-        provider = self._providers.get(call.provider, OTHER)
-        model = self._model(provider, facts)
-        operation = facts.operation
-        kind = (
-            provider,
-            model,
-            operation,
-            facts.streamed,
-            project,
-            call.status,
-            call.outcome,
-            call.error,
-            call.step,
-            call.road,
-        )
-        series = self._calls.get(kind) or self._call_series(kind)
-        took = (now if call.ended is None else call.ended) - call.started
-        series.calls.value += 1
-        duration = (took * SECONDS, seen)
-        series.duration.late.append(duration)
-        series.pool_wait.late.append((call.waited_for_pool_ns * SECONDS, None))
-        if call.head is not None:
-            series.head.late.append(((call.head - call.started) * SECONDS, None))
-        if call.reused_connection:
-            series.reused.value += 1
-        elif call.connected is not None:
-            series.new.value += 1
-        if series.road is not None:
-            series.road.value += 1
-        if series.failure is not None:
-            series.failure.value += 1
-        if series.step is not None:
-            series.step.late.append(duration)
-        if series.operation is not None:
-            series.operation.late.append(duration)
-        if series.first_chunk is not None and series.per_chunk is not None and call.first_byte is not None:
-            series.first_chunk.late.append(((call.first_byte - call.started) * SECONDS, seen))
-            between = call.chunks - 1
-            if between > 0:
-                spread = took - (call.first_byte - call.started)
-                series.per_chunk.observe_each(spread * SECONDS / between, between)
-        if call.attempt:
-            self._count(table.UPSTREAM_RETRIES, provider).value += 1
-        if facts.usage is not None:
-            self._tokens(facts.usage, series, kind)
-        series.late += 1
-        if series.late >= LATE:
+    def settle(self) -> None:
+        """Count what is not counted yet. To be called before anything is read."""
+        with_rows, self._with_rows, self._late = self._with_rows, [], 0
+        for series in with_rows:
             series.settle()
-
-    def _tokens(self, usage: Usage, series: CallSeries, kind: CallKind) -> None:
-        # What the upstream did not tell is not counted, not even as 0.
-        tokens = usage.input_tokens
-        if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
-            if series.input is None:
-                series.input = self._token_series("input", kind)
-            series.input.total.value += tokens
-            series.input.each.late.append((tokens, None))
-        tokens = usage.output_tokens
-        if tokens is not None and 0 <= tokens < IMPLAUSIBLE:
-            if series.output is None:
-                series.output = self._token_series("output", kind)
-            series.output.total.value += tokens
-            series.output.each.late.append((tokens, None))
-        if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-            self._token_details(usage, kind[0], kind[1])
-
-    def _token_details(self, usage: Usage, provider: str, model: str) -> None:
-        parts = (
-            ("cache_read", usage.cache_read_tokens),
-            ("cache_write", usage.cache_write_tokens),
-            ("reasoning", usage.reasoning_tokens),
-        )
-        for part, tokens in parts:
-            if tokens and 0 < tokens < IMPLAUSIBLE:
-                self._count(table.TOKEN_DETAILS, provider, model, part).value += tokens
-
-    def _model(self, provider: str, facts: Facts) -> str:
-        """The configured name of the model asked for, or else of the one that answered."""
-        asked, answered = facts.request_model, facts.response_model
-        if asked is None and answered is None:
-            return NONE
-        known = self._models.get(provider, NOTHING)
-        return asked if asked in known else answered if answered in known else OTHER
 
     def _exchange_series(self, kind: ExchangeKind) -> ExchangeSeries:
-        method, route, named, of_project, status, outcome, error, fault = kind
+        method, route, named, of_project, status, outcome, error, fault, _ = kind
+        method = method if method in self._methods else "_OTHER"
         provider, project = self._providers.get(named, OTHER), self._projects.get(of_project, OTHER)
-        count, distribution = self._count, self._distribution
+        count, distribution = self._families.count, self._families.distribution
         failing = error or (str(status) if status >= 500 else "")
+        each: list[Count] = []
+        if error is not None:
+            each.append(count(table.ERRORS, error, fault or NONE))
+        if error in LIMITS:
+            each.append(count(table.LIMIT_REFUSALS, provider, error))
         series = ExchangeSeries(
             requests=count(table.REQUESTS, route, provider, project, status_class(status), outcome),
             duration=distribution(table.REQUEST_DURATION, method, route, str(status or ""), failing),
@@ -244,45 +164,58 @@ class FinishedExchanges:
             overhead=distribution(table.OVERHEAD, route, provider),
             bytes_in=count(table.BODY_BYTES, route, provider, "in"),
             bytes_out=count(table.BODY_BYTES, route, provider, "out"),
-            error=None if error is None else count(table.ERRORS, error, fault or NONE),
-            limit=count(table.LIMIT_REFUSALS, provider, error) if error in LIMITS else None,
+            each=each,
         )
-        if len(self._exchanges) < KINDS:
-            self._exchanges[kind] = series
+        if len(self._exchanges) >= KINDS:
+            self._exchanges.clear()
+        self._exchanges[kind] = series
         return series
 
     def _call_series(self, kind: CallKind) -> CallSeries:
-        provider, model, operation, streamed, of_project, status, outcome, error, step, road = kind
-        project = self._projects.get(of_project, OTHER)
-        count, distribution = self._count, self._distribution
+        named, asked, answered, operation, streamed, of_project, status, outcome, error, step, road = kind[:11]
+        attempt, _, is_reused, is_unconnected = kind[11:]
+        provider, project = self._providers.get(named, OTHER), self._projects.get(of_project, OTHER)
+        model = self._model(provider, asked, answered)
+        count, distribution = self._families.count, self._families.distribution
         cause, failed = failure_cause(status, error), _error_type(status, error)
         gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
+        each = [count(table.UPSTREAM_CALLS, provider, status_class(status), outcome)]
+        if cause:
+            each.append(count(table.UPSTREAM_FAILURES, provider, cause))
+        if attempt:
+            each.append(count(table.UPSTREAM_RETRIES, provider))
+        if road is not None:
+            each.append(count(table.UPSTREAM_ROADS, provider, road))
+        new, reused = [count(table.UPSTREAM_CONNECTIONS, provider, which) for which in ("new", "reused")]
+        if is_reused:
+            each.append(reused)
+        elif not is_unconnected:
+            each.append(new)
+        durations = [distribution(table.UPSTREAM_DURATION, provider, outcome)]
+        if step is not None:
+            durations.append(distribution(table.PROJECT_CALL_DURATION, project, step, provider))
+        if operation:
+            durations.append(distribution(table.OPERATION_DURATION, *gen_ai, failed))
         series = CallSeries(
-            calls=count(table.UPSTREAM_CALLS, provider, status_class(status), outcome),
-            failure=count(table.UPSTREAM_FAILURES, provider, cause) if cause else None,
-            duration=distribution(table.UPSTREAM_DURATION, provider, outcome),
+            each=each,
+            durations=durations,
             head=distribution(table.UPSTREAM_TIME_TO_HEAD, provider),
             pool_wait=distribution(table.POOL_WAIT, provider),
-            new=count(table.UPSTREAM_CONNECTIONS, provider, "new"),
-            reused=count(table.UPSTREAM_CONNECTIONS, provider, "reused"),
-            road=None if road is None else count(table.UPSTREAM_ROADS, provider, road),
-            step=None if step is None else distribution(table.PROJECT_CALL_DURATION, project, step, provider),
-            operation=distribution(table.OPERATION_DURATION, *gen_ai, failed) if operation else None,
             first_chunk=distribution(table.TIME_TO_FIRST_CHUNK, *gen_ai) if operation and streamed else None,
             per_chunk=distribution(table.TIME_PER_CHUNK, *gen_ai) if operation and streamed else None,
+            tokens=TokenSeries(self._families, (provider, model, project), (operation or NONE, *gen_ai[1:])),
         )
-        if len(self._calls) < KINDS:
-            self._calls[kind] = series
+        if len(self._calls) >= KINDS:
+            self._calls.clear()
+        self._calls[kind] = series
         return series
 
-    def _token_series(self, part: str, kind: CallKind) -> TokenSeries:
-        provider, model, operation, _, of_project, *_ = kind
-        project = self._projects.get(of_project, OTHER)
-        hosted_by = self._gen_ai_names.get(provider, provider)
-        return TokenSeries(
-            total=self._count(table.TOKENS, provider, model, project, part),
-            each=self._distribution(table.TOKEN_USAGE, operation or NONE, hosted_by, model, part),
-        )
+    def _model(self, provider: str, asked: str | None, answered: str | None) -> str:
+        """The configured name of the model asked for, or else of the one that answered."""
+        if asked is None and answered is None:
+            return NONE
+        known = self._models.get(provider, NOTHING)
+        return asked if asked in known else answered if answered in known else OTHER
 
 
 def status_class(status: int | None) -> str:

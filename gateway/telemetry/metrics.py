@@ -54,7 +54,8 @@ class Metrics:
         max_series: int = MAX_SERIES,
     ) -> None:
         self._families = families = Families(TABLE, max_series)
-        self.view = FinishedExchanges(families, providers, projects, gen_ai_names).view
+        finished = FinishedExchanges(families, providers, projects, gen_ai_names)
+        self.view, self._settle = finished.view, finished.settle
         self._active = {method: families.count(table.ACTIVE_REQUESTS, method) for method in METHODS}
         self._active["_OTHER"] = families.count(table.ACTIVE_REQUESTS, "_OTHER")
         self._calls_open = {provider: families.count(table.UPSTREAM_IN_FLIGHT, provider) for provider in providers}
@@ -69,6 +70,7 @@ class Metrics:
     @property
     def registry(self) -> Registry:
         """aioprometheus's Registry, with a collector for each metric of the table."""
+        self._settle()
         return self._families.registry
 
     def calls_in_flight(self, provider: str) -> Count:
@@ -148,6 +150,7 @@ class Metrics:
 
     def figures(self) -> Iterator[Figures]:
         """Each metric as it is at the moment it is yielded."""
+        self._settle()
         return self._families.figures()
 
     def _refresh(self, reader: Callable[[], None]) -> None:

@@ -11,8 +11,7 @@ Rule 2: a child has one writer thread; without that, additions could be lost.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from aioprometheus.collectors import Counter, Gauge, Histogram, Registry
@@ -22,6 +21,7 @@ from gateway.telemetry.metric_table import OTHER, OVERFLOWS, Kind, Metric
 
 Trace = tuple[str, float]  # trace id, Unix time
 Exemplar = tuple[float, Trace]  # the value observed, and where
+Example = Callable[[int], Trace | None]
 Labels = tuple[str, ...]
 
 
@@ -51,71 +51,60 @@ class Count:
 
 
 class Distribution:
-    """A histogram's buckets.
+    """A histogram's buckets. Many values cost less together than one by one."""
 
-    Who observes a lot appends to `late` what was seen and where (None: no example), and lets it `settle` now and then:
-    many cost less together than one by one. Whatever is read includes what is late.
-    """
-
-    __slots__ = ("_counts", "_exemplars", "_sum", "bounds", "late")
+    __slots__ = ("_bounds_ns", "bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
-        self.late: list[tuple[float, Trace | None]] = []
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-        self._exemplars: list[Exemplar | None] = []
+        self._bounds_ns = tuple([round(bound * 1e9) for bound in bounds])
+        self.counts = [0] * (len(bounds) + 1)  # each bucket's own, not cumulative
+        self.sum = 0.0
+        self.exemplars: list[Exemplar | None] = []  # the latest of each bucket, none at all if there never was one
 
     def observe(self, value: float, trace: Trace | None = None) -> None:
         """`value` was seen; `trace` is told as the latest example of its bucket."""
-        self.late.append((value, trace))
-        self.settle()
+        self.observe_each(value, 1)
+        self._show(bisect_left(self.bounds, value), value, trace)
 
     def observe_each(self, value: float, times: int) -> None:
         """`value` was seen that many times."""
-        self._counts[bisect_left(self.bounds, value)] += times
-        self._sum += value * times
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
-    def settle(self) -> None:
-        """Count what is late; of what falls into one bucket, the greatest value's trace becomes its example."""
-        late, bounds = self.late, self.bounds
-        if not late:
-            return
-        late.sort(key=_value)
-        values, _ = zip(*late, strict=True)
-        self._sum += sum(values)
-        index, counted = bisect_left(bounds, values[0]), 0
-        while counted < len(values):
-            reached = bisect_right(values, bounds[index], counted) if index < len(bounds) else len(values)
-            if reached > counted:
-                self._counts[index] += reached - counted
-                self._show(index, late[reached - 1])
-            index, counted = index + 1, reached
-        late.clear()
+    def observe_all(self, values: Sequence[float]) -> None:
+        """All of `values`, which are not none, were seen."""
+        self._count(sorted(values), self.bounds)
+        self.sum += sum(values)
 
-    def _show(self, index: int, seen: tuple[float, Trace | None]) -> None:
-        value, trace = seen
+    def observe_ns(self, values: Sequence[int], example: Example | None = None) -> None:
+        """The same for nanoseconds, of what is told in seconds. `example` tells the trace of a value, by its index: of
+        what falls into one bucket the greatest becomes its example.
+        """
+        ordered = sorted(values)
+        greatest = self._count(ordered, self._bounds_ns)
+        self.sum += sum(values) / 1e9
+        if example is not None:
+            for bucket, at in greatest:
+                value = ordered[at]
+                self._show(bucket, value / 1e9, example(values.index(value)))
+
+    def _count(self, ordered: Sequence[float], bounds: Sequence[float]) -> list[tuple[int, int]]:
+        """Count values in their order; each bucket they fall into, and the index of its greatest one."""
+        greatest, counted, end = [], 0, len(ordered)
+        while counted < end:
+            bucket = bisect_left(bounds, ordered[counted])
+            reached = bisect_right(ordered, bounds[bucket], counted) if bucket < len(bounds) else end
+            self.counts[bucket] += reached - counted
+            greatest.append((bucket, reached - 1))
+            counted = reached
+        return greatest
+
+    def _show(self, bucket: int, value: float, trace: Trace | None) -> None:
         if trace is not None:
-            if not self._exemplars:
-                self._exemplars = [None] * len(self._counts)
-            self._exemplars[index] = (value, trace)
-
-    @property
-    def counts(self) -> list[int]:
-        """Each bucket's own (not cumulative)."""
-        self.settle()
-        return self._counts
-
-    @property
-    def sum(self) -> float:
-        self.settle()
-        return self._sum
-
-    @property
-    def exemplars(self) -> list[Exemplar | None]:
-        """The latest of each bucket, none at all if there never was one."""
-        self.settle()
-        return self._exemplars
+            if not self.exemplars:
+                self.exemplars = [None] * len(self.counts)
+            self.exemplars[bucket] = (value, trace)
 
     @property
     def observations(self) -> int:
@@ -132,9 +121,6 @@ class Distribution:
 
     def sample(self, labels: Labels) -> Sample:
         return Sample(labels, self.sum, self.counts.copy(), self.exemplars.copy())
-
-
-_value: Final = itemgetter(0)
 
 
 Child = TypeVar("Child", bound=Count | Distribution)

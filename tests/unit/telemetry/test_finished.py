@@ -1,5 +1,6 @@
 """A finished exchange is counted under what it was, and under nothing a client could invent."""
 
+import random
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.telemetry import finished
+from gateway.telemetry import metric_table as table
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, Road, TraceIds, UpstreamCall, Usage
-from gateway.telemetry.finished import LATE
-from gateway.telemetry.metric_table import Kind
+from gateway.telemetry.finished import MOST_LATE
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.series import Sample
 from tests.made_exchanges import MS, TRACE_ID, call, chat, exchange
@@ -283,19 +285,81 @@ def test_a_workflows_calls_are_told_by_step(metrics: Metrics) -> None:
 
 
 def test_nothing_waits_long_to_be_counted_though_nobody_asks(metrics: Metrics) -> None:
-    made = exchange(call(step="points", chunks=5, facts=chat(streamed=True)))
-    metrics.view(made)
-    children = [
-        metrics.histogram(figures.metric, *sample.labels)
-        for figures in metrics.figures()
-        if figures.metric.kind is Kind.HISTOGRAM
-        for sample in figures.samples
-    ]
-    most = 0
-    for _ in range(3 * LATE):
-        metrics.view(made)
-        most = max(most, *[len(child.late) for child in children])
-    assert 0 < most < LATE
+    kinds = [exchange(call(step="points", chunks=5, facts=chat(streamed=True)), status=200 + n) for n in range(3)]
+    duration = metrics.histogram(table.UPSTREAM_DURATION, "openai", "complete")
+    counted = []
+    for number in range(3 * MOST_LATE):
+        metrics.view(kinds[number % 3])
+        counted.append(duration.observations)
+    assert counted[MOST_LATE - 2 :: MOST_LATE] == [0, MOST_LATE, 2 * MOST_LATE]
+    assert counted[MOST_LATE - 1 :: MOST_LATE] == [MOST_LATE, 2 * MOST_LATE, 3 * MOST_LATE]
+
+
+def test_whatever_is_read_includes_what_is_late(metrics: Metrics) -> None:
+    metrics.view(exchange(call()))
+    assert metrics.registry.get("gateway_requests_total").get_all()[0][1] == 1
+    metrics.view(exchange(call()))
+    assert counts(metrics, "gateway_upstream_calls_total") == {("openai", "2xx", "complete"): 2}
+
+
+def test_of_many_together_each_kind_is_counted_as_if_it_were_alone() -> None:
+    numbers = random.Random(11)
+    made = [_any_exchange(numbers) for _ in range(400)]
+    at_once, together = (Metrics({"openai": ("gpt-4o",)}, ("demo",)) for _ in range(2))
+    for each in made:
+        at_once.view(each)
+        [*at_once.figures()]
+        together.view(each)
+    for one, all_ in zip(at_once.figures(), together.figures(), strict=True):
+        assert one.metric is all_.metric
+        assert [_figures(sample) for sample in all_.samples] == [
+            (labels, pytest.approx(value), counts) for labels, value, counts in map(_figures, one.samples)
+        ]
+
+
+def _figures(sample: Sample) -> tuple[tuple[str, ...], float, list[int]]:
+    return sample.labels, sample.value, sample.counts
+
+
+def _any_exchange(numbers: random.Random) -> Exchange:
+    """One with none, one or two calls, of which everything that decides about its kind may be either way."""
+
+    def either(*among: Any) -> Any:
+        return numbers.choice(among)
+
+    calls = []
+    for at in range(either(0, 1, 1, 2)):
+        tokens = either((numbers.randrange(9000), numbers.randrange(900)), (5, None), (None, None), None)
+        made = call(
+            at=1_000 + 10 * at,
+            took=numbers.randrange(1, 9),
+            facts=either(chat("gpt-4o", tokens=tokens), chat(streamed=True, tokens=tokens), Facts()),
+            head=either(None, 1, 2),
+            first_byte=either(None, 1, 3),
+            chunks=either(0, 1, 7),
+            status=either(200, 429, 500),
+            step=either(None, "points"),
+            road=either(None, Road.DIRECT),
+            attempt=either(0, 1),
+            reused_connection=either(True, False),
+        )
+        if either(True, False):
+            made.connected = None
+        calls.append(made)
+    took = numbers.randrange(20, 400)
+    facts = {"project": either(None, "demo"), "retry_count": either(0, 2), "bytes_in": numbers.randrange(99)}
+    if either(True, False):
+        return failed(either(RateLimited(), InternalFault()), *calls, took=took, **facts)
+    return exchange(*calls, took=took, first_byte=either(None, 4), status=either(200, 404), **facts)
+
+
+def test_kinds_are_forgotten_when_there_are_too_many_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "KINDS", 4)
+    metrics = Metrics({"openai": ("gpt-4o",)}, ("demo",))
+    for number in range(30):
+        metrics.view(exchange(call(facts=chat(f"made-up-{number}")), status=200 + number % 7))
+    assert sum(counts(metrics, "gateway_requests_total").values()) == 30
+    assert counts(metrics, "gateway_upstream_calls_total") == {("openai", "2xx", "complete"): 30}
 
 
 def test_only_sampled_exchanges_are_examples(metrics: Metrics) -> None:

@@ -40,20 +40,30 @@ def test_a_bucket_keeps_its_latest_example() -> None:
     assert seen.exemplars == [None, (0.6, ("b", 2.0)), None]
 
 
-def test_what_is_late_is_counted_like_all_else() -> None:
+@pytest.mark.parametrize("unit", [1, 10**9])
+def test_many_values_together_count_as_each(unit: int) -> None:
     numbers = random.Random(7)
     bounds = (0.1, 0.2, 0.5, 1.0, 2.0)
     for _ in range(300):
-        values = [numbers.choice((0.0, *bounds, 9.0, numbers.random() * 3)) for _ in range(numbers.randrange(40))]
-        at_once, late = Distribution(bounds), Distribution(bounds)
+        values = [numbers.choice((0.0, *bounds, 9.0, numbers.random() * 3)) for _ in range(numbers.randrange(1, 40))]
+        one_by_one, together = Distribution(bounds), Distribution(bounds)
         for value in values:
-            at_once.observe(value)
-            late.late.append((value, None))
-            if numbers.random() < 0.1:
-                late.settle()
-        assert late.counts == at_once.counts == [*_counted(values, bounds)]
-        assert late.sum == pytest.approx(sum(values))
-        assert late.exemplars == []
+            one_by_one.observe(value)
+        if unit == 1:
+            together.observe_all(values)
+        else:
+            together.observe_ns([round(value * unit) for value in values])
+        assert together.counts == one_by_one.counts == [*_counted(values, bounds)]
+        assert together.sum == pytest.approx(sum(values))
+        assert together.exemplars == []
+
+
+def test_values_are_added_to_those_that_were_there() -> None:
+    seen = Distribution((0.1, 1.0))
+    seen.observe(0.5)
+    seen.observe_all([0.05, 0.5, 3.0])
+    seen.observe_ns([50_000_000, 100_000_000, 100_000_001])
+    assert (seen.counts, seen.sum) == ([3, 3, 1], pytest.approx(4.3))
 
 
 def _counted(values: list[float], bounds: tuple[float, ...]) -> Iterator[int]:
@@ -63,22 +73,12 @@ def _counted(values: list[float], bounds: tuple[float, ...]) -> Iterator[int]:
         below = bound
 
 
-def test_of_what_is_late_each_bucket_shows_its_greatest_if_it_has_a_trace() -> None:
-    seen = Distribution((0.1, 1.0))
+def test_of_many_values_each_bucket_shows_its_greatest_if_it_has_a_trace() -> None:
+    seen = Distribution((0.1, 0.5, 1.0))
     seen.observe(0.01, ("early", 0.0))
-    seen.late += [(0.9, ("a", 1.0)), (0.2, ("b", 2.0)), (0.03, None), (0.02, ("c", 3.0)), (7.0, ("d", 4.0))]
-    assert seen.exemplars == [(0.01, ("early", 0.0)), (0.9, ("a", 1.0)), (7.0, ("d", 4.0))]
-    assert seen.late == []
-
-
-@pytest.mark.parametrize("what", ["counts", "sum", "buckets", "observations", "exemplars"])
-def test_whatever_is_read_includes_what_is_late(what: str) -> None:
-    at_once, late = Distribution((0.1, 1.0)), Distribution((0.1, 1.0))
-    at_once.observe(0.5, ("a", 1.0))
-    late.late.append((0.5, ("a", 1.0)))
-    assert getattr(late, what) == getattr(at_once, what)
-    late.late.append((0.5, ("a", 1.0)))
-    assert late.sample(("x",)).value == 1.0
+    traces = [("a", 1.0), ("b", 2.0), None, ("c", 3.0), ("d", 4.0), ("e", 5.0)]
+    seen.observe_ns([900_000_000, 200_000_000, 30_000_000, 20_000_000, 7_000_000_000, 300_000_000], traces.__getitem__)
+    assert seen.exemplars == [(0.01, ("early", 0.0)), (0.3, ("e", 5.0)), (0.9, ("a", 1.0)), (7.0, ("d", 4.0))]
 
 
 def test_a_sample_does_not_change_any_more() -> None:
