@@ -49,13 +49,12 @@ class AnthropicDialect:
         request: bytes,
         head: bytes,
         tail: bytes,
-        *,
         content: bool,
         parameters: bool = True,
         whole: bool = True,
     ) -> Facts:
         bodies = Bodies(request, head, tail, whole)
-        return apis.facts(_api_at(path), path, bodies, content=content, parameters=parameters)
+        return apis.facts(_api_at(path), path, bodies, content, parameters)
 
     def chat(self, model: str, prompt: Prompt, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:
         given = dict(parameters)

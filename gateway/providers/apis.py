@@ -73,8 +73,8 @@ def ended(api: Api | None, tail: bytes) -> bool:
     return api is None or api.reading.ended(tail)
 
 
-def facts(api: Api | None, path: str, bodies: Bodies, *, content: bool, parameters: bool) -> Facts:
+def facts(api: Api | None, path: str, bodies: Bodies, content: bool, parameters: bool) -> Facts:
     """What a call's bodies tell, nothing if no known API was called."""
     if api is None:
         return Facts()
-    return read(api.reading, api.operation, path, bodies, content=content, parameters=parameters, glance=api.glance)
+    return read(api.reading, api.operation, path, bodies, content, parameters, api.glance)

@@ -58,13 +58,12 @@ class GeminiDialect:
         request: bytes,
         head: bytes,
         tail: bytes,
-        *,
         content: bool,
         parameters: bool = True,
         whole: bool = True,
     ) -> Facts:
         bodies = Bodies(request, head, tail, whole)
-        return apis.facts(api_at(path), path, bodies, content=content, parameters=parameters)
+        return apis.facts(api_at(path), path, bodies, content, parameters)
 
     def chat(self, model: str, prompt: Prompt, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:
         config = {_CONFIG.get(name, name): value for name, value in parameters.items()}

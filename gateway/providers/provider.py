@@ -80,7 +80,6 @@ class Dialect(Protocol):
         request: bytes,
         head: bytes,
         tail: bytes,
-        *,
         content: bool,
         parameters: bool = True,
         whole: bool = True,

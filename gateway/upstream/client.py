@@ -193,13 +193,7 @@ class OpenCall:
         body, response = self._request.body, self._response
         sent = body if isinstance(body, bytes) else b""
         head, tail, whole = (b"", b"", True) if response is None else response.ends()
+        # By position: this is called for every exchange.
         capture = self._capture
-        return self._provider.dialect.facts(
-            self._call.path,
-            sent,
-            head,
-            tail,
-            content=capture.content,
-            parameters=capture.parameters and self._exchange.trace.sampled,
-            whole=whole,
-        )
+        parameters = capture.parameters and self._exchange.trace.sampled
+        return self._provider.dialect.facts(self._call.path, sent, head, tail, capture.content, parameters, whole)

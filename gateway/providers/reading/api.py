@@ -6,32 +6,26 @@ only where content is captured is a stream read whole.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from gateway.providers.reading import ends
+from gateway.providers.reading.asked import ReadsAsked, asked_in
 from gateway.providers.reading.content import MOST_CHARACTERS, MOST_MESSAGES, body_text, clipped
 from gateway.providers.reading.lenient import Members, leading, mapping, objects, opened, parsed, trailing
-from gateway.providers.reading.parameters import parameters_of
 from gateway.telemetry.exchange import Content, Facts, Message
 
 _FIRST_EVENTS: Final = 8
 _LAST_EVENTS: Final = 8
-_NONE: Final[Members] = MappingProxyType({})
 
 
-class Reading(Protocol):
+class Reading(ReadsAsked, Protocol):
     """What the bodies of one API mean. Each method takes whatever was parsed, and never raises."""
 
     @property
     def CLOSING(self) -> Sequence[str]:
         """Members that an answer tells late: looked for in its end where it is too long to be kept whole."""
-        ...
-
-    def asked(self, facts: Facts, path: str, request: Members) -> None:
-        """Note the model and whether a stream was asked for."""
         ...
 
     def document(self, facts: Facts, answer: Members) -> None:
@@ -98,18 +92,16 @@ def read(
     operation: str,
     path: str,
     bodies: Bodies,
-    *,
     content: bool,
     parameters: bool = True,
     glance: Glance | None = None,
 ) -> Facts:
     """All that can be read off a call, the request's parameters only if they are asked for."""
-    request = opened(bodies.request)
-    facts = Facts(operation=operation, parameters=parameters_of(request) if parameters else _NONE)
-    reading.asked(facts, path, request)
+    asked = asked_in(reading, path, bodies.request, parameters)
+    facts = Facts(operation, asked.model, None, None, asked.streamed, [], None, asked.parameters)
     if content:
         facts.content = Content(input_value=body_text(bodies.request))
-        reading.said(facts.content, request)
+        reading.said(facts.content, opened(bodies.request))
     if glance is not None and bodies.whole and not content and bodies.head[:1] == b"{":
         facts.streamed = False
         if glance(facts, bodies.response):

@@ -14,7 +14,6 @@ from gateway.providers.reading.lenient import (
     count,
     mapping,
     member,
-    member_named,
     named,
     objects,
     parsed,
@@ -86,7 +85,7 @@ _NO_PROMPT: Final = _PromptDetails()
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
-    facts.request_model = member_named(request, "model")
+    facts.request_model = named(member(request, "model"))
     facts.streamed = member(request, "stream") is True
 
 

@@ -5,7 +5,6 @@ Rule: nothing here raises, whatever the bytes. What cannot be read is not there,
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +15,6 @@ Members = Mapping[str, Any]
 LONGEST_NAME: Final = 256
 
 _MOST_COUNT: Final = 1 << 63
-_SHORT: Final = 64  # bytes
 _NOTHING: Final[Members] = {}
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_decode = json.JSONDecoder().raw_decode
@@ -48,19 +46,6 @@ def member(members: Members, name: str) -> Any:
     """The value of one member, None if it is missing."""
     value = members.get(name)
     return parsed(value) if isinstance(value, msgspec.Raw) else value
-
-
-def member_named(members: Members, name: str) -> str | None:
-    """The value of one member as a name or an id; those that are short are read once."""
-    value = members.get(name)
-    if type(value) is msgspec.Raw and len(memoryview(value)) <= _SHORT:
-        return _name(bytes(value))
-    return named(member(members, name))
-
-
-@lru_cache(512)
-def _name(data: bytes) -> str | None:
-    return named(parsed(data))
 
 
 def leading(data: bytes, depth: int = 2) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from gateway.providers.reading.lenient import (
     count,
     mapping,
     member,
-    member_named,
     named,
     objects,
     parsed,
@@ -31,7 +30,7 @@ CLOSING: Final = ("stop_reason", "usage")
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
-    facts.request_model = member_named(request, "model")
+    facts.request_model = named(member(request, "model"))
     facts.streamed = member(request, "stream") is True
 
 

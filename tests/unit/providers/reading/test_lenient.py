@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.providers.reading.lenient import count, leading, member, member_named, named, opened, parsed, trailing
+from gateway.providers.reading.lenient import count, leading, member, named, opened, parsed, trailing
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
@@ -96,23 +96,3 @@ def test_a_name_is_neither_empty_nor_endless():
     assert named("") is None
     assert named(5) is None
     assert len(named("x" * 10_000) or "") == 256
-
-
-def test_a_name_that_was_met_before_is_the_same_as_if_read_anew() -> None:
-    for _ in range(2):
-        for value in (
-            '"gpt"',
-            '""',
-            '"ü\\u00e9"',
-            "7",
-            "null",
-            "true",
-            '["a"]',
-            '{"a":1}',
-            "nonsense",
-            f'"{"x" * 400}"',
-        ):
-            members = opened(f'{{"model":{value}}}'.encode())
-            assert member_named(members, "model") == named(member(members, "model"))
-    assert member_named({"model": "plain"}, "model") == "plain"
-    assert member_named({}, "model") is None
