@@ -55,6 +55,7 @@ class GuardedConnection(RequestHandler):
         "_server",
         "_to_come",
         "_unlearned",
+        "ends",
     )
 
     def __init__(self, server: "GuardedServer", *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
@@ -76,6 +77,7 @@ class GuardedConnection(RequestHandler):
         self._bounds = bounds
         self._server = server
         self._known = OneConnection(server.known)
+        self.ends: tuple[Any, Any, Any] = (None, None, None)  # TLS, the other side's address and this side's
         self._to_come = 0  # bytes until a request begins with what comes next; below 0 if that cannot be told
         self._unlearned: tuple[RawRequestMessage, bytes] | None = None  # a request that came whole
         self._held: Held | None = None  # a request that has not
@@ -121,6 +123,7 @@ class GuardedConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.ends = self.ssl_context, self.peername, self.sockname
         self._server.opened(self, cast(asyncio.Transport, transport))
 
     def connection_lost(self, exc: BaseException | None) -> None:

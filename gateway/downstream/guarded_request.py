@@ -52,9 +52,8 @@ class GuardedRequest(web.Request):
         self._state = {}
         self._match_info = None
         self._client_max_size, self._client_max_fields = 1 << 20, 1000
-        self._transport_sslcontext = protocol.ssl_context
-        self._transport_peername = protocol.peername
-        self._transport_sockname = protocol.sockname
+        connection: Any = protocol
+        self._transport_sslcontext, self._transport_peername, self._transport_sockname = connection.ends
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         connection: Any = self._protocol
@@ -87,7 +86,9 @@ class GuardedRequest(web.Request):
 
     @cached_property
     def _payload(self) -> StreamReader:  # type: ignore[override]
-        return whole_body(self._protocol, self.take_body() or b"")
+        body, message = self.take_body(), cast(KnownRequest, self._message)
+        message.body = None
+        return whole_body(self._protocol, body or b"")
 
     @cached_property
     def _payload_writer(self) -> StreamWriter:  # type: ignore[override]
@@ -96,9 +97,11 @@ class GuardedRequest(web.Request):
     def take_body(self) -> bytes | None:
         """The body, if it is known whole and nobody has asked for it yet."""
         message: Message = self._message
-        if type(message) is not KnownRequest or "_payload" in self.__dict__:
+        if type(message) is not KnownRequest:
             return None
-        body, message.body = message.body, b""
+        body = message.body
+        if body:
+            message.body = b""
         return body
 
     @property

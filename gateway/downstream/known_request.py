@@ -59,7 +59,7 @@ class KnownRequest:
         self.url = url
         self.values = values  # of the fields, in order
         self.said: Said | None = None
-        self.body = body  # until somebody takes it
+        self.body: bytes | None = body  # until somebody takes it; None when it was made a reader
         self.length = len(body)
         self._headers: CIMultiDictProxy[str] | None = None
         self._raw_headers: tuple[Field, ...] | None = None

@@ -174,13 +174,12 @@ class Relay:
         response = answered.response
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
         status, reason, layout = response.status, response.reason, response.layout
-        lines = headers.client_lines(response.values, layout, key=key) if kind is None else None
+        lines = headers.client_lines(response.values, layout, key) if kind is None else None
         at = layout.content_length
         length = b"" if at is None else response.values[at]
         if lines is not None and (length.isdigit() or not length):
-            reply = RelayedResponse.of_lines(
-                status, reason, lines, length=int(length) if length else None, has_date=b"date" in layout.at
-            )
+            has_date = b"date" in layout.at
+            reply = RelayedResponse.of_lines(status, reason, lines, int(length) if length else None, has_date)
         else:
             without = headers.REPRESENTATION if kind else ()
             reply = RelayedResponse(status, reason, headers.to_client(response.fields, key=key, without=without))

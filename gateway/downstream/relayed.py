@@ -52,9 +52,7 @@ class RelayedResponse(web.StreamResponse):
                 self._text[hdrs.CONTENT_LENGTH] = str(self._length)
 
     @classmethod
-    def of_lines(
-        cls, status: int, reason: str, lines: bytes, *, length: int | None, has_date: bool
-    ) -> "RelayedResponse":
+    def of_lines(cls, status: int, reason: str, lines: bytes, length: int | None, has_date: bool) -> "RelayedResponse":
         """The same from lines that hold no framing fields but, if it is known, the one Content-Length."""
         response = cls.__new__(cls)
         response._begin(status, reason, lines, length, has_date)

@@ -5,10 +5,11 @@ Rule 2: header fields are ASCII, so every hint may be percent-encoded UTF-8, as 
 Python's `urllib.parse.quote` write it. A `%` that begins no escape stands for itself.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
+from msgspec import Struct
 from multidict import MultiMapping, istr
 
 from gateway.telemetry.exchange import TemplateUse
@@ -26,7 +27,7 @@ MOST_NAME = 256
 MOST_VARIABLES = 64
 
 
-class Hints(NamedTuple):
+class Hints(Struct, frozen=True):
     """`ignored` names the fields that could not be read."""
 
     template: TemplateUse | None = None

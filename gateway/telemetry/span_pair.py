@@ -5,6 +5,8 @@ byte of their framing, with a `%b` for what is each one's own. So what takes ten
 that. A test holds both ways to the same spans.
 """
 
+from binascii import unhexlify
+
 from gateway.telemetry import names, otlp
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 from gateway.telemetry.model_calls import CHAIN, KEPT, LONGEST, first_chunk, kind_of, usage
@@ -110,18 +112,18 @@ class Pairs:
         template = self._kept.get(kind) or self._keep(
             kind, exchange, theirs, (of_client, of_owner, of_talk, used, began)
         )
-        trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
+        trace_id, span_id = unhexlify(trace.trace_id), unhexlify(trace.span_id)
         own_id = ours.encode()
         return template % (
             trace_id,
             span_id,
-            b"" if trace.parent_id is None else otlp.parent(bytes.fromhex(trace.parent_id)),
+            b"" if trace.parent_id is None else otlp.parent(unhexlify(trace.parent_id)),
             otlp.times(exchange.started_at, of_day + ended),
             own_id,
             of_client,
             of_owner,
             trace_id,
-            bytes.fromhex(call.span_id),
+            unhexlify(call.span_id),
             span_id,
             otlp.times(of_day + call.started, of_day + call_ended),
             own_id,

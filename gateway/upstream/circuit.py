@@ -23,6 +23,10 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
+# A member of an enumeration is looked up by a metaclass each time, which calls on the way should not pay for.
+_CLOSED = State.CLOSED
+
+
 class Circuit:
     """Opens after a run of failures; now and then lets one call through to see, and closes when that is answered.
 
@@ -101,13 +105,13 @@ class Door:
         """Raise Overloaded or CircuitOpen if a call would not get in now."""
         if self.open >= self._most:
             raise Overloaded(f"As many calls to {self.name} are open as this gateway makes at once.", retry_after=1)
-        if self.circuit.state is not State.CLOSED:
+        if self.circuit.state is not _CLOSED:
             self.circuit.check()
 
     def enter(self) -> "Passage":
         """A call goes in; to be left with `leave`. Raises like `check`."""
         circuit = self.circuit
-        is_usual = self.open < self._most and circuit.state is State.CLOSED
+        is_usual = self.open < self._most and circuit.state is _CLOSED
         if not is_usual:
             self.check()
         passage = Passage(self, False if is_usual else circuit.enter())
@@ -131,7 +135,7 @@ class Passage:
         circuit = self._door.circuit
         if status in self._door._statuses:
             circuit.failed(self._seeing)
-        elif circuit._run or circuit.state is not State.CLOSED:
+        elif circuit._run or circuit.state is not _CLOSED:
             circuit.answered()
 
     def failed(self, error: GatewayError) -> None:

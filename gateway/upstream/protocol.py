@@ -39,6 +39,7 @@ MAX_LINE = 32_768
 MAX_FIELDS = 256
 
 
+_NOTHING, _HEAD, _BODY, _DRAIN = Waiting.NOTHING, Waiting.HEAD, Waiting.BODY, Waiting.DRAIN
 Response = tuple[RawResponseMessage | KnownResponse, StreamReader]
 
 
@@ -76,7 +77,7 @@ class UpstreamProtocol(ResponseHandler):
         self.failure: GatewayError | None = None
         self.heard = False  # since the watch last looked
         self.quiet_since = 0.0  # the watch's
-        self.waiting_for = Waiting.NOTHING
+        self.waiting_for = _NOTHING
         self._expected = False
         self.body: StreamReader = EMPTY_PAYLOAD  # of the response whose head is in
         self._poll: select.poll | None = None
@@ -99,7 +100,7 @@ class UpstreamProtocol(ResponseHandler):
         """A request is about to be written, and `read_head` will be asked for the response."""
         self._expected = self.used = True
         self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
-        self.waiting_for = Waiting.NOTHING
+        self.waiting_for = _NOTHING
         if method == "HEAD" or self._tail:
             self._parse(method)
         else:
@@ -109,7 +110,7 @@ class UpstreamProtocol(ResponseHandler):
         """The same; the parser is to read the response."""
         self._expected = self.used = True
         self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
-        self.waiting_for = Waiting.NOTHING
+        self.waiting_for = _NOTHING
         self._parse(method)
 
     def _parse(self, method: str) -> None:
@@ -129,7 +130,7 @@ class UpstreamProtocol(ResponseHandler):
         self._head = None
         self._expected = self._untouched = False
         self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
-        self.waiting_for = Waiting.NOTHING
+        self.waiting_for = _NOTHING
 
     async def hand_over(self, sink: Sink, tap: Tap) -> bool:
         """Give the body to `sink` and to `tap`, what is here and what comes, until its end or until the sink is full.
@@ -187,19 +188,19 @@ class UpstreamProtocol(ResponseHandler):
 
     def await_head(self) -> None:
         """The request is out. The response may have begun already."""
-        self.waiting_for, self.heard = Waiting.HEAD if self.body is EMPTY_PAYLOAD else Waiting.BODY, True
+        self.waiting_for, self.heard = _HEAD if self.body is EMPTY_PAYLOAD else _BODY, True
 
     def await_body(self, payload: StreamReader | None = None) -> None:
         """A head is in, with a body that a parser reads; without one it is followed since the head came."""
         if payload is not None:
             self.body = payload
-        self._head, self.waiting_for, self.heard = None, Waiting.BODY, True
+        self._head, self.waiting_for, self.heard = None, _BODY, True
 
     def await_drain(self) -> None:
-        self.waiting_for, self.heard = Waiting.DRAIN, True
+        self.waiting_for, self.heard = _DRAIN, True
 
     def await_nothing(self) -> None:
-        self.waiting_for = Waiting.NOTHING
+        self.waiting_for = _NOTHING
 
     @property
     def is_held_back(self) -> bool:
@@ -241,7 +242,7 @@ class UpstreamProtocol(ResponseHandler):
         if self._untouched:
             self._receive_first(data)
             return
-        if not self.heard and self.waiting_for is not Waiting.HEAD:  # interim heads do not put off the deadline
+        if not self.heard and self.waiting_for is not _HEAD:  # interim heads do not put off the deadline
             self.heard = True
         if self._lacks and data and self._count(data):
             return
@@ -328,7 +329,7 @@ class UpstreamProtocol(ResponseHandler):
             body = StreamReader(self, self._read_bufsize, loop=self._loop)
             body.feed_data(come)
             self._payload = self.body = body
-        self.waiting_for = Waiting.NOTHING
+        self.waiting_for = _NOTHING
         waiting.set_result((KnownResponse(shape.kept, shape.names, values, come if is_whole else None), body))
         return True
 

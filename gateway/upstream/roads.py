@@ -23,6 +23,9 @@ def roads(forced: Road | None = None) -> TransportFactory:
     return lambda origin, timeouts, pool_size: Roads(origin, timeouts, pool_size, forced)
 
 
+_DIRECT, _SESSION = Road.DIRECT, Road.SESSION
+
+
 class Roads:
     """Both roads to one provider, over one pool: a connection made on one is used again on the other."""
 
@@ -37,9 +40,9 @@ class Roads:
         road = self._forced
         if road is None:
             body = request.body
-            road = Road.DIRECT if body is None or type(body) is bytes else Road.SESSION
+            road = _DIRECT if body is None or type(body) is bytes else _SESSION
         call.road = road
-        return DirectExchange(self._direct, request, call) if road is Road.DIRECT else self._session.send(request, call)
+        return DirectExchange(self._direct, request, call) if road is _DIRECT else self._session.send(request, call)
 
     async def close(self) -> None:
         await self._direct.close()

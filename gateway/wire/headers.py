@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
 
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
@@ -118,7 +120,7 @@ def to_upstream(
     return [(b"Host", host), *sent, *added, (b"Via", via)]
 
 
-class Layout(NamedTuple):
+class Layout(Struct, frozen=True, gc=False, eq=False):
     """What the names in a response's head tell, whatever the values: the same for all heads that have them in the same
     order, and so worked out once for most. `at` is where a name, in lower case, stands first; where those stand that
     every response is asked for is told apart, None if they do not.
@@ -359,7 +361,7 @@ def _named_by_connection(fields: Fields, verdicts: Sequence[bytes | None]) -> se
     return named
 
 
-def client_lines(values: Sequence[bytes], layout: Layout, *, key: bytes = b"") -> bytes | None:
+def client_lines(values: Sequence[bytes], layout: Layout, key: bytes = b"") -> bytes | None:
     """What `to_client` makes of the fields of a body that is relayed as it came, as lines of a head. No value of theirs
     may hold a CR, LF or NUL; the transports let none through (`upstream/heads.py`).
 

@@ -35,7 +35,8 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Mi
         serve(task, exchange)
         try:
             response = await handler(request)
-            if isinstance(response, web.Response) and not response.prepared:
+            # Whether a response is one of these is asked last: it is an abstract class's to say.
+            if type(response) is not RelayedResponse and isinstance(response, web.Response) and not response.prepared:
                 # Sent here and not by aiohttp afterwards, so that the record ends after the last byte.
                 exchange.status = response.status
                 await response.prepare(request)

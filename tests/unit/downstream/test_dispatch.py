@@ -105,14 +105,14 @@ async def test_hooks_that_wait_for_nothing_are_called_at_once_only_if_all_are_su
 
     request, response = _Request("GET", "/"), web.Response()
     for hooks, calls in (("first", "second"), 2), ((), 0):
-        match = (await Dispatch(hooked(*hooks))._find(request, "/")).match
+        _, match = await Dispatch(hooked(*hooks))._find(request, "/")
         assert match.at_once is not None and len(match.at_once) == calls
         for hook in match.at_once:
             hook(request, response)
         for signal in match.hooks:
             await signal(request, response)
     assert signed == ["first", "second", "first", "second"]
-    assert (await Dispatch(hooked("first", "waits"))._find(request, "/")).match.at_once is None
+    assert (await Dispatch(hooked("first", "waits"))._find(request, "/"))[1].at_once is None
 
 
 class _Request:
