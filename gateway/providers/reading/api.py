@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from gateway.providers.reading import ends
-from gateway.providers.reading.asked import ReadsAsked, asked_in
+from gateway.providers.reading.asked import Asked, ReadsAsked, asked_in
 from gateway.providers.reading.content import MOST_CHARACTERS, MOST_MESSAGES, body_text, clipped
 from gateway.providers.reading.lenient import Members, leading, mapping, objects, opened, parsed, trailing
 from gateway.telemetry.exchange import Content, Facts, Message
@@ -83,8 +83,10 @@ class Bodies(Struct, frozen=True, gc=False):
         return self.response if self.whole else self.tail
 
 
-Glance = Callable[[Facts, bytes], bool]
-"""Notes what a whole unary answer tells if it is of the usual shape, quickly; False if it is to be read with care."""
+Glance = Callable[[str, Asked, bytes], Facts | None]
+"""What a call of an operation tells, from what was asked and a whole unary answer, quickly; None for an answer of
+another shape than the usual, which is to be read with care.
+"""
 
 
 def read(
@@ -98,14 +100,14 @@ def read(
 ) -> Facts:
     """All that can be read off a call, the request's parameters only if they are asked for."""
     asked = asked_in(reading, path, bodies.request, parameters)
+    if glance is not None and bodies.whole and not content and bodies.head.startswith(b"{"):
+        told = glance(operation, asked, bodies.response if bodies.tail else bodies.head)
+        if told is not None:
+            return told
     facts = Facts(operation, asked.model, None, None, asked.streamed, [], None, asked.parameters)
     if content:
         facts.content = Content(input_value=body_text(bodies.request))
         reading.said(facts.content, opened(bodies.request))
-    if glance is not None and bodies.whole and not content and bodies.head[:1] == b"{":
-        facts.streamed = False
-        if glance(facts, bodies.response):
-            return facts
     if bodies.head:
         facts.streamed = ends.is_event_stream(bodies.first) or ends.is_array(bodies.first)
         answered = (_stream if facts.streamed else _document)(reading, facts, bodies, content)

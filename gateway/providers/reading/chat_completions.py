@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 from gateway.providers.reading import ends
+from gateway.providers.reading.asked import Asked
 from gateway.providers.reading.content import MOST_MESSAGES, Fragments, all_text, schemas, spoken, texts, tool_call
 from gateway.providers.reading.lenient import (
     LONGEST_NAME,
@@ -23,6 +24,7 @@ from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 NO_USAGE: Final = Usage()
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
+_Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 CLOSING: Final = ("model", "usage", "finish_reason")
 
 
@@ -45,12 +47,12 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    finish_reason: str | None = None
+    finish_reason: _Name | None = None
 
 
 class _Answer(msgspec.Struct, gc=False):
-    id: str
-    model: str
+    id: _Name
+    model: _Name
     usage: _Usage
     choices: list[_Choice]
 
@@ -58,15 +60,13 @@ class _Answer(msgspec.Struct, gc=False):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def glance(facts: Facts, answer: bytes) -> bool:
-    """Note what a unary answer of the usual shape tells, at a fifth of the cost; False if it is of another."""
+def glance(operation: str, asked: Asked, answer: bytes) -> Facts | None:
+    """What a unary answer of the usual shape tells, at a fifth of the cost; None if it is of another."""
     try:
         told = _answer.decode(answer)
     except (ValueError, RecursionError):
-        return False
-    facts.response_id, facts.response_model = told.id[:LONGEST_NAME] or None, told.model[:LONGEST_NAME] or None
-    facts.finish_reasons = [reason[:LONGEST_NAME] for choice in told.choices if (reason := choice.finish_reason)]
-    usage = told.usage
+        return None
+    usage, choices = told.usage, told.choices
     prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details
     cached = prompt.cached_tokens
     noted = Usage(
@@ -77,8 +77,20 @@ def glance(facts: Facts, answer: bytes) -> bool:
         prompt.cache_write_tokens,
         None if completion is None else completion.reasoning_tokens,
     )
-    facts.usage = noted if noted != NO_USAGE else None
-    return True
+    if len(choices) == 1 and choices[0].finish_reason:
+        reasons = [choices[0].finish_reason]
+    else:
+        reasons = [reason for choice in choices if (reason := choice.finish_reason)]
+    return Facts(
+        operation,
+        asked.model,
+        told.model or None,
+        told.id or None,
+        False,
+        reasons,
+        noted if noted != NO_USAGE else None,
+        asked.parameters,
+    )
 
 
 _NO_PROMPT: Final = _PromptDetails()
