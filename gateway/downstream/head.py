@@ -26,6 +26,7 @@ from gateway.wire.headers import Field, Fields
 MOST: Final = 1024
 """Heads that are kept, and names that are."""
 LONGEST: Final = 4096  # bytes of one
+LONGEST_AGENT: Final = 1024  # characters
 RETRY_COUNT: Final = istr("x-stainless-retry-count")
 
 
@@ -149,7 +150,7 @@ class Heads:
             form=headers.Form(fields),
             is_json=is_json(request),
             host=by_name.get(hdrs.HOST, ""),
-            user_agent=by_name.get(hdrs.USER_AGENT, ""),
+            user_agent=by_name.get(hdrs.USER_AGENT, "")[:LONGEST_AGENT],
             retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
             hints=hints_of(by_name),
             modes=tuple(by_name.getall(mode.HEADER, ())),

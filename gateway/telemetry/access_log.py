@@ -89,10 +89,11 @@ class Told(Struct, omit_defaults=True, kw_only=True):
 def json_line(exchange: Exchange) -> bytes:
     """The exchange as one JSON object and a line feed."""
     calls = exchange.calls
-    if exchange.project or len(calls) != 1 or len(exchange.path) > LONGEST:
+    if exchange.project or len(calls) != 1 or exchange.ended is None or len(exchange.path) > LONGEST:
         return _encode(told(exchange)) + b"\n"
     call = calls[0]
     facts, usage = call.facts, call.facts.usage or NO_USAGE
+    first_byte, into, out = exchange.first_byte, usage.input_tokens, usage.output_tokens
     frame = _frame(
         exchange.method,
         exchange.path,
@@ -106,11 +107,12 @@ def json_line(exchange: Exchange) -> bytes:
         exchange.stream_mode,
         call.status,
         exchange.retry_count,
+        first_byte is not None,
+        into is not None,
+        out is not None,
     )
     second, rest = divmod(exchange.started_at, 1_000_000_000)
-    ended, first_byte = exchange.ended, exchange.first_byte
     proxy, session, theirs = exchange.proxy_request_id, exchange.session, call.request_id
-    into, out = usage.input_tokens, usage.output_tokens
     return frame % (
         _second_in_ascii(second),
         rest // 1_000_000,
@@ -120,13 +122,13 @@ def json_line(exchange: Exchange) -> bytes:
         _of_client(exchange.client),
         b"" if session is None else b',"session":' + _encode(session),
         b"" if theirs is None else b',"upstream_request_id":' + _encode(theirs),
-        b"" if ended is None else b',"duration_ms":%.3f' % ((ended - exchange.started) / 1e6),
-        b"" if first_byte is None else b',"first_byte_ms":%.3f' % ((first_byte - exchange.started) / 1e6),
+        (exchange.ended - exchange.started) / 1e6,
+        None if first_byte is None else (first_byte - exchange.started) / 1e6,
         exchange.bytes_in,
         exchange.bytes_out,
-        b"" if into is None else b',"input_tokens":%d' % into,
-        b"" if out is None else b',"output_tokens":%d' % out,
-        _whence(exchange.peer, exchange.user_agent[:LONGEST_AGENT]),
+        into,
+        out,
+        _whence(exchange.peer, exchange.user_agent),
     )
 
 
@@ -134,6 +136,7 @@ _encode = msgspec.json.Encoder().encode
 NO_USAGE = Usage()
 KEPT, LONGEST = 1024, 1024  # frames, and characters of what a client chose in them
 LONGEST_AGENT = 200
+NOTHING = b"%.0a"  # of whatever is put in there
 
 
 @lru_cache(KEPT)
@@ -150,6 +153,9 @@ def _frame(
     stream_mode: str | None,
     upstream_status: int | None,
     retry: int,
+    has_body: bool,
+    tells_input: bool,
+    tells_output: bool,
 ) -> bytes:
     """The line of an exchange with one call, made once for many, with holes for what is each one's own."""
     return b"".join(
@@ -171,7 +177,11 @@ def _frame(
             _member("stream_mode", stream_mode),
             b"%b",
             _member("upstream_status", upstream_status),
-            b'%b%b%b,"bytes_in":%d,"bytes_out":%d%b%b',
+            b'%b,"duration_ms":%.3f',
+            b',"first_byte_ms":%.3f' if has_body else NOTHING,
+            b',"bytes_in":%d,"bytes_out":%d',
+            b',"input_tokens":%d' if tells_input else NOTHING,
+            b',"output_tokens":%d' if tells_output else NOTHING,
             _member("retry", retry or None),
             b"%b}\n",
         ]
@@ -181,7 +191,7 @@ def _frame(
 @lru_cache(KEPT)
 def _whence(peer: str, user_agent: str) -> bytes:
     """What tells of the client, as it stands in a line."""
-    return _own("peer", peer or None) + _own("user_agent", _clean(user_agent) or None)
+    return _own("peer", peer or None) + _own("user_agent", _clean(user_agent[:LONGEST_AGENT]) or None)
 
 
 @lru_cache(KEPT)

@@ -104,9 +104,14 @@ class Frames:
 def plain_id(call: UpstreamCall) -> str:
     """The upstream's own id of a call, "" if it has none or one that JSON would write in another way."""
     theirs = call.request_id
-    return theirs if theirs and _is_plain(theirs) else ""
+    if not theirs:
+        return ""
+    # Most are no more than a name would be, which is asked quickly.
+    is_plain = theirs.isidentifier() and theirs.isascii() and len(theirs) <= LONGEST_ID
+    return theirs if is_plain or _is_plain(theirs) else ""
 
 
+LONGEST_ID = 200
 _is_plain = re.compile(r"[A-Za-z0-9._:/=+-]{1,200}").fullmatch
 _BEFORE_ID, _AFTER_THEIRS = len('{"request_id":"'), len('"}')
 

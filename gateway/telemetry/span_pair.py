@@ -6,6 +6,7 @@ that. A test holds both ways to the same spans.
 """
 
 from binascii import unhexlify
+from functools import lru_cache
 
 from gateway.telemetry import names, otlp
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
@@ -20,7 +21,6 @@ from gateway.telemetry.span_frames import (
     plain_id,
 )
 
-_COMPLETE = Outcome.COMPLETE
 _REFUSED = 400
 
 
@@ -34,40 +34,23 @@ class Pairs:
     def encoded(self, exchange: Exchange) -> bytes | None:
         """Both spans, as `otlp.scope_spans` writes them; None for an exchange of another kind.
 
-        What is asked of `exchange` first is what the frames do not tell apart, or what no pair has.
+        What is asked of `exchange` first is what no kind can tell; all else is asked when a kind is first met.
         """
         if len(exchange.calls) != 1:
             return None
-        call, trace, session = exchange.calls[0], exchange.trace, exchange.session
-        facts, theirs, ours = call.facts, plain_id(call), exchange.id
-        parameters, response_id = self._frames.parameters(facts), facts.response_id or ""
-        ended, call_ended = exchange.ended, call.ended
+        call, trace, ours = exchange.calls[0], exchange.trace, exchange.id
+        facts, theirs = call.facts, plain_id(call)
+        ended, call_ended, response_id = exchange.ended, call.ended, facts.response_id or ""
         if (
-            exchange.outcome is not _COMPLETE
-            or exchange.error is not None
-            or exchange.fault is not None
-            or call.outcome is not _COMPLETE
-            or call.error is not None
-            or call.status is None
-            or call.status >= _REFUSED
-            or exchange.status >= _REFUSED
-            or exchange.workflow_span_id is not None
-            or call.parent_span_id is not None
-            or call.template is not None
-            or (call.request_id and not theirs)
-            or trace.tracestate is not None
-            or ended is None
+            ended is None
             or call_ended is None
-            or kind_of(facts.operation) is CHAIN
-            or len(facts.finish_reasons) > MOST_REASONS
-            or len(exchange.path) + len(exchange.host) + len(call.path) + len(parameters) > LONGEST
+            or call.template is not None
+            or (not theirs and call.request_id)
             or not response_id.isascii()
             or "\0" in response_id
         ):
             return None
-        of_client = client_attributes(exchange.peer, exchange.user_agent[:LONGEST])
-        of_owner = owner_attributes(exchange.client, session)
-        of_talk = text(names.GEN_AI_CONVERSATION, session) if session else b""
+        of_client, of_owner = _whose(exchange.peer, exchange.user_agent, exchange.client, exchange.session)
         used = b"" if facts.usage is None else usage(facts.usage)
         of_day = exchange.started_at - exchange.started
         began = first_chunk(call, of_day) if facts.streamed else b""
@@ -79,12 +62,17 @@ class Pairs:
             exchange.host,
             exchange.http_version,
             exchange.status,
+            exchange.outcome,
+            exchange.error,
+            exchange.fault,
             exchange.project,
             exchange.provider,
             exchange.stream_mode,
             exchange.retry_count,
             exchange.ignored_headers,
+            exchange.workflow_span_id,
             trace.flags,
+            trace.tracestate,
             trace.parent_id is None,
             len(ours),
             call.provider,
@@ -93,6 +81,9 @@ class Pairs:
             call.server,
             call.port,
             call.status,
+            call.outcome,
+            call.error,
+            call.parent_span_id,
             call.attempt,
             call.step,
             len(theirs),
@@ -101,17 +92,18 @@ class Pairs:
             facts.response_model,
             facts.streamed,
             tuple(facts.finish_reasons),
-            parameters,
+            self._frames.parameters(facts),
             len(response_id),
             len(of_client),
             len(of_owner),
-            len(of_talk),
             len(used),
             len(began),
         )
-        template = self._kept.get(kind) or self._keep(
-            kind, exchange, theirs, (of_client, of_owner, of_talk, used, began)
-        )
+        template = self._kept.get(kind)
+        if template is None:
+            if not _is_pair(exchange, call) or len(self._frames.parameters(facts)) > LONGEST:
+                return None
+            template = self._keep(kind, exchange, theirs, (of_client, of_owner, used, began))
         trace_id, span_id = unhexlify(trace.trace_id), unhexlify(trace.span_id)
         own_id = ours.encode()
         return template % (
@@ -121,7 +113,6 @@ class Pairs:
             otlp.times(exchange.started_at, of_day + ended),
             own_id,
             of_client,
-            of_owner,
             trace_id,
             unhexlify(call.span_id),
             span_id,
@@ -131,27 +122,53 @@ class Pairs:
             response_id.encode(),
             used,
             of_owner,
-            of_talk,
             began,
         )
 
     def _keep(self, kind: object, exchange: Exchange, theirs: str, own: tuple[bytes, ...]) -> bytes:
         """`own` is what is put into the template for this exchange, and as long for all of its kind."""
         call, trace, our_id = exchange.calls[0], exchange.trace, len(exchange.id)
-        of_client, of_owner, of_talk, used, began = map(len, own)
+        of_client, of_owner, used, began = map(len, own)
         before, after = self._frames.server(exchange, "")
         after += context(trace, trace.parent_id)
         server: list[bytes | int] = [0 if trace.parent_id is None else len(otlp.parent(bytes(8))), otlp.TIMES]
-        server += [before, our_id, after, of_client, of_owner]
+        server += [before, our_id, after, of_client]
         before, between, after = self._frames.call(exchange, call, "", theirs)
         after += context(trace, trace.span_id) + otlp.ok_status() + _id_head(call)
         called: list[bytes | int] = [otlp.parent(b""), 8, otlp.TIMES, before, our_id, between, len(theirs), after]
-        called += [len(call.facts.response_id or ""), used, of_owner, of_talk, began]
+        called += [len(call.facts.response_id or ""), used, of_owner, began]
         template = otlp.span_template(server) + otlp.span_template(called)
         if len(self._kept) >= KEPT:
             self._kept.clear()
         self._kept[kind] = template
         return template
+
+
+def _is_pair(exchange: Exchange, call: UpstreamCall) -> bool:
+    """Whether exchanges of this kind went well, and are small enough to be kept."""
+    facts, trace = call.facts, exchange.trace
+    went_well = exchange.outcome is call.outcome is Outcome.COMPLETE and exchange.error is call.error is None
+    return (
+        went_well
+        and exchange.fault is None
+        and exchange.status < _REFUSED
+        and call.status is not None
+        and call.status < _REFUSED
+        and exchange.workflow_span_id is None
+        and call.parent_span_id is None
+        and trace.tracestate is None
+        and kind_of(facts.operation) is not CHAIN
+        and len(facts.finish_reasons) <= MOST_REASONS
+        and len(exchange.path) + len(exchange.host) + len(call.path) <= LONGEST
+    )
+
+
+@lru_cache(KEPT)
+def _whose(peer: str, user_agent: str, client: str | None, session: str | None) -> tuple[bytes, bytes]:
+    """What tells on the server's span where a request came from and whose it is, and on the call's whose it is."""
+    owner = owner_attributes(client, session)
+    conversation = text(names.GEN_AI_CONVERSATION, session) if session else b""
+    return client_attributes(peer, user_agent[:LONGEST]) + owner, owner + conversation
 
 
 def _id_head(call: UpstreamCall) -> bytes:
