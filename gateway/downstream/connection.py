@@ -344,7 +344,7 @@ class GuardedConnection(RequestHandler):
                     return True
                 await self._linger()
                 return False
-            return bool(response.keep_alive) and not self._close
+            return bool(response._keep_alive) and not self._close
         except asyncio.CancelledError:
             self.force_close()
             raise

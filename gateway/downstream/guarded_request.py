@@ -66,7 +66,6 @@ class GuardedRequest(web.Request):
         for hook in match.hooks:
             await hook(self, response)
 
-    @property
     def can_sign_at_once(self) -> bool:
         """Whether nothing has to be awaited before a response's head is written."""
         match = self._match_info

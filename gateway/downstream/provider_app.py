@@ -155,7 +155,7 @@ class Relay:
         except ValueError as error:
             raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
         if kind is None and (body := response.whole()) is not None:
-            if type(request) is GuardedRequest and request.can_sign_at_once:
+            if type(request) is GuardedRequest and request.can_sign_at_once():
                 return deliver_at_once(request, reply, body)
             return await deliver(request, reply, body)
         error_frame: ErrorFrame = _nothing

@@ -135,7 +135,7 @@ class RelayedResponse(web.StreamResponse):
         return self._write_whole(request, body)
 
     def deliver_at_once(self, request: GuardedRequest, body: bytes) -> bool:
-        """The same, where `request.can_sign_at_once`."""
+        """The same, where `request.can_sign_at_once()`."""
         self._begin_whole(request)
         request.sign_at_once(self)
         return self._write_whole(request, body)

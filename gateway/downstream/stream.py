@@ -55,7 +55,7 @@ async def deliver(request: web.Request, response: RelayedResponse, body: bytes) 
 
 
 def deliver_at_once(request: GuardedRequest, response: RelayedResponse, body: bytes) -> web.StreamResponse:
-    """The same, where `request.can_sign_at_once`."""
+    """The same, where `request.can_sign_at_once()`."""
     return _delivered(request, response, body, response.deliver_at_once(request, body))
 
 

@@ -104,9 +104,9 @@ def usage(used: Usage) -> bytes:
         total = used.input_tokens + used.output_tokens
     written = b"" if total is None else _in_all(total)
     if used.input_tokens is not None:
-        written += _twice(names.TOKENS_IN, names.GEN_AI_TOKENS_IN, used.input_tokens)
+        written += _in(used.input_tokens)
     if used.output_tokens is not None:
-        written += _twice(names.TOKENS_OUT, names.GEN_AI_TOKENS_OUT, used.output_tokens)
+        written += _out(used.output_tokens)
     if used.cache_read_tokens is not None:
         written += _twice(names.TOKENS_CACHE_READ, names.GEN_AI_CACHE_READ, used.cache_read_tokens)
     if used.cache_write_tokens is not None:
@@ -128,6 +128,16 @@ def first_chunk(call: UpstreamCall, of_day: int) -> bytes:
 @lru_cache(8192)
 def _in_all(count: int) -> bytes:
     return number(names.TOKENS_TOTAL, count)
+
+
+@lru_cache(8192)
+def _in(count: int) -> bytes:
+    return _twice(names.TOKENS_IN, names.GEN_AI_TOKENS_IN, count)
+
+
+@lru_cache(8192)
+def _out(count: int) -> bytes:
+    return _twice(names.TOKENS_OUT, names.GEN_AI_TOKENS_OUT, count)
 
 
 @lru_cache(8192)

@@ -172,10 +172,11 @@ class OpenCall:
             drained = self._exchange.outcome is Outcome.DRAINED
             call.outcome = Outcome.DRAINED if drained else Outcome.CLIENT_GONE
         body = self._request.body
-        long = len(body) if isinstance(body, bytes) else 0
-        if response is not None:
-            long += response.kept
-        if long > PARSED_ON_THE_LOOP:
+        size = len(body) if isinstance(body, bytes) else 0
+        # What came is an upper bound of what was kept of it, and is at hand.
+        if size + call.bytes_received > PARSED_ON_THE_LOOP and response is not None:
+            size += response.kept
+        if size > PARSED_ON_THE_LOOP:
             return True
         call.unread = self._facts  # read when the client has everything
         return False

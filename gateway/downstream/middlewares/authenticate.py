@@ -1,7 +1,7 @@
 """Who is calling: a gateway key in one of the fields stock clients use, or a browser's ticket."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from time import monotonic_ns
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from gateway.access.tickets import Tickets, Used
 from gateway.downstream.head import Told
 from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY, TOLD
 from gateway.errors import Unauthenticated
+from gateway.telemetry.exchange import Exchange
 from gateway.wire import headers
 from gateway.wire.target import parameter, without_parameter
 
@@ -23,19 +24,27 @@ def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) ->
     public = frozenset(public)
 
     @web.middleware
-    async def authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
-        state = request._state
-        exchange = state[EXCHANGE]
+    def authenticated(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        exchange = request._state[EXCHANGE]
         if exchange.route not in public:
-            client = None
             if request._method == "GET" and f"{TICKET}=" in request.raw_path:
-                client = await ticket_holder(request, clients, tickets)
-                if client is None:
-                    return web.Response(status=204)  # which ends a browser's reconnecting
-            state[CLIENT] = client = client or client_of(request, clients)
-            exchange.client = client.id
+                return by_ticket(request, handler)
+            let_in(request, exchange, client_of(request, clients))
+        exchange.authenticated = monotonic_ns()
+        return handler(request)
+
+    async def by_ticket(request: web.Request, handler: Handler) -> web.StreamResponse:
+        exchange = request[EXCHANGE]
+        client = await ticket_holder(request, clients, tickets)
+        if client is None:
+            return web.Response(status=204)  # which ends a browser's reconnecting
+        let_in(request, exchange, client)
         exchange.authenticated = monotonic_ns()
         return await handler(request)
+
+    def let_in(request: web.Request, exchange: Exchange, client: Client) -> None:
+        request._state[CLIENT] = client
+        exchange.client = client.id
 
     return authenticated
 
