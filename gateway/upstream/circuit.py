@@ -11,6 +11,8 @@ from enum import StrEnum
 from math import ceil
 from time import monotonic
 
+from msgspec import Struct
+
 from gateway.errors import CircuitOpen, GatewayError, Overloaded, UpstreamError, UpstreamTimeout
 from gateway.settings.upstream import CircuitSettings, Policy
 
@@ -119,15 +121,12 @@ class Door:
         return passage
 
 
-class Passage:
+class Passage(Struct, eq=False):
     """One call that got in."""
 
-    __slots__ = ("_door", "_judged", "_seeing")
-
-    def __init__(self, door: Door, seeing: bool) -> None:
-        self._door = door
-        self._seeing = seeing
-        self._judged = False
+    _door: Door
+    _seeing: bool
+    _judged: bool = False
 
     def answered(self, status: int) -> None:
         """The head of the response is here."""

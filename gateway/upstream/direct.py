@@ -316,7 +316,7 @@ class DirectExchange:
         protocol = self._protocol
         if protocol.failure is not None:
             self._break_off()
-        elif protocol.should_close:
+        elif protocol.must_close():
             self._connection.close()
         else:
             protocol.rest()

@@ -15,9 +15,9 @@ This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.p
 
 import asyncio
 import select
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic_ns
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -40,6 +40,7 @@ MAX_FIELDS = 256
 
 
 _NOTHING, _HEAD, _BODY, _DRAIN = Waiting.NOTHING, Waiting.HEAD, Waiting.BODY, Waiting.DRAIN
+_should_close: Callable[[ResponseHandler], bool] = cast(Any, ResponseHandler.should_close).fget
 Response = tuple[RawResponseMessage | KnownResponse, StreamReader]
 
 
@@ -131,6 +132,10 @@ class UpstreamProtocol(ResponseHandler):
         self._expected = self._untouched = False
         self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
         self.waiting_for = _NOTHING
+
+    def must_close(self) -> bool:
+        """Whether the connection cannot carry another request; a method, since a property is looked up the long way."""
+        return _should_close(self)
 
     async def hand_over(self, sink: Sink, tap: Tap) -> bool:
         """Give the body to `sink` and to `tap`, what is here and what comes, until its end or until the sink is full.

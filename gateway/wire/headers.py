@@ -370,7 +370,8 @@ def client_lines(values: Sequence[bytes], layout: Layout, key: bytes = b"") -> b
     if layout.template is None or layout.lengths > 1 or not _is_usual(values, layout):
         return None
     lines = layout.template % layout.passing(values)
-    if len(key) >= _LEAST_SECRET and key in lines:
+    # Asked with `in`, bytes raise an error inside and catch it, before they look.
+    if len(key) >= _LEAST_SECRET and lines.find(key) >= 0:
         return None
     kind = layout.content_type
     if not layout.lengths or (kind is not None and values[kind].lower().startswith(_STREAM_TYPES)):
