@@ -102,13 +102,15 @@ async def _until_the_end(
         error = as_gateway_error(exc)
         exchange.failed(error)
         await outflow.break_off(error_frame(error))
+    finally:
+        exchange.bytes_out += outflow.taken_bytes
     return response
 
 
 class Outflow:
     """A body on its way to a client, and how far it has come. What a relayed one is handed over to."""
 
-    __slots__ = ("_before", "_chunked", "_last", "_protocol", "_request", "exchange", "response")
+    __slots__ = ("_before", "_chunked", "_last", "_protocol", "_request", "exchange", "response", "taken_bytes")
 
     def __init__(self, request: web.Request, response: web.StreamResponse, exchange: Exchange) -> None:
         self._request = request
@@ -117,6 +119,7 @@ class Outflow:
         self.exchange = exchange
         self._chunked: asyncio.Transport | None = None  # once the head is out, and if all after it is chunks
         self._last = self._before = b""
+        self.taken_bytes = 0  # by `take`; the record is told at the end
 
     async def send_all(self, frames: AsyncIterator[bytes]) -> None:
         """Write one frame after the other, each when the client has room for it."""
@@ -143,7 +146,7 @@ class Outflow:
             return False
         else:
             transport.write(framed or b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.exchange.bytes_out += len(piece)
+        self.taken_bytes += len(piece)
         self._before, self._last = self._last, piece
         return not self._protocol._paused
 

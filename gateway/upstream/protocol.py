@@ -32,7 +32,7 @@ from gateway.upstream.known_response import Known, KnownResponse, learn
 from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Sink
 from gateway.upstream.watch import Waiting
-from gateway.wire.chunks import CRLF, ENDED, LAST_CHUNK, LONGEST_SIZE, LOST, size_of, walk
+from gateway.wire.chunks import CRLF, ENDED, LAST_CHUNK, LOST, SIZES, size_of, walk
 from gateway.wire.shape import Found, Shapes
 
 MAX_LINE = 32_768
@@ -232,12 +232,12 @@ class UpstreamProtocol(ResponseHandler):
         flow = self._flow
         if flow is not None and self._missing == 0:
             # An event of a stream is one chunk in one piece mostly.
-            line_end = data.find(CRLF, 0, LONGEST_SIZE + 2)
-            size = size_of(data[:line_end]) if line_end > 0 else LOST
-            if size > 0 and len(data) == line_end + 4 + size and data.endswith(CRLF):
+            line, _, chunk = data.partition(CRLF)
+            size = SIZES.get(line) or size_of(line)
+            if len(chunk) - 2 == size > 0 and chunk[-2:] == CRLF:
                 self.heard = True
                 sink, tap, body = flow
-                piece = data[line_end + 2 : -2]
+                piece = chunk[:-2]
                 if tap.first is None:
                     tap.first = monotonic_ns()
                 if not sink.take(piece, data):

@@ -5,7 +5,6 @@ Whatever is not of the plainest form is LOST here, and the parser's to judge.
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 
 LOST: Final = -1  # where the next chunk begins is not known
@@ -17,10 +16,21 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 _is_size = re.compile(rb"[0-9A-Fa-f]{1,8}").fullmatch
 
 
-@lru_cache(4096)
+SIZES: Final[dict[bytes, int]] = {}
+"""Those that were met: whoever is in a hurry looks here first."""
+MOST_SIZES: Final = 4096
+
+
 def size_of(line: bytes) -> int:
     """The bytes in a chunk that begins with `line`; LOST for the last chunk, and whatever else is not a size alone."""
-    return (int(line, 16) or LOST) if _is_size(line) else LOST
+    size = SIZES.get(line)
+    if size is None:
+        size = (int(line, 16) or LOST) if _is_size(line) else LOST
+        if size != LOST:
+            if len(SIZES) >= MOST_SIZES:
+                SIZES.clear()
+            SIZES[line] = size
+    return size
 
 
 def walk(data: bytes, missing: int = 0) -> tuple[list[bytes], int]:

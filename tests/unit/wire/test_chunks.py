@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpResponseParser
 from aiohttp.streams import StreamReader
 
-from gateway.wire.chunks import ENDED, LOST, size_of, walk
+from gateway.wire.chunks import ENDED, LOST, MOST_SIZES, SIZES, size_of, walk
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENTS = b"5\r\nabcde\r\n1A\r\n" + b"z" * 26 + b"\r\n3\r\n0\r\n\r\n"
@@ -135,3 +135,13 @@ def test_the_parser_finds_the_same_in_damaged_bodies_however_they_are_cut() -> N
             assert (parsed.ended, parsed.body[-2:]) == (True, b"ok"), data
         parsed.close()
     assert min(told.values()) > 400
+
+
+def test_of_sizes_only_real_ones_are_kept_and_not_too_many() -> None:
+    for line in (b"0", b"", b"x", b"1" * 9, b"5;ext=1", b"\r", b"1" * 100_000):
+        assert size_of(line) == LOST
+        assert line not in SIZES
+    for size in range(1, 2 * MOST_SIZES):
+        assert size_of(b"%x" % size) == size_of(b"%x" % size) == size
+        assert len(SIZES) <= MOST_SIZES
+    assert SIZES[b"%x" % (2 * MOST_SIZES - 1)] == 2 * MOST_SIZES - 1
