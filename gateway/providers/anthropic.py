@@ -87,10 +87,10 @@ class AnthropicDialect:
         raise ValueError("Anthropic's API has no embeddings")
 
     def delta(self, data: bytes) -> str:
-        return messages.delta_text(mapping(parsed(data))) if b"text_delta" in data else ""
+        return messages.delta_text(mapping(parsed(data))) if data.find(b"text_delta") >= 0 else ""
 
     def stream_failed(self, data: bytes) -> bool:
-        return b"error" in data and mapping(parsed(data)).get("type") == "error"
+        return data.find(b"error") >= 0 and mapping(parsed(data)).get("type") == "error"
 
     def end_of_stream(self) -> bytes:
         return b'event: message_stop\ndata: {"type":"message_stop"}\n\n'

@@ -112,7 +112,7 @@ class GeminiDialect:
         return generate_content.delta_text(mapping(parsed(data)))
 
     def stream_failed(self, data: bytes) -> bool:
-        return b'"error"' in data and bool(mapping(parsed(data)).get("error"))
+        return data.find(b'"error"') >= 0 and bool(mapping(parsed(data)).get("error"))
 
     def end_of_stream(self) -> bytes:
         return b""

@@ -111,7 +111,9 @@ class OpenAIDialect:
         return responses.delta_text(event)
 
     def stream_failed(self, data: bytes) -> bool:
-        return (b"error" in data or b"failed" in data) and chat_completions.is_failure(mapping(parsed(data)))
+        return (data.find(b"error") >= 0 or data.find(b"failed") >= 0) and chat_completions.is_failure(
+            mapping(parsed(data))
+        )
 
     def end_of_stream(self) -> bytes:
         return b"data: [DONE]\n\n"

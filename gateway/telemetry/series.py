@@ -64,8 +64,10 @@ class Distribution:
 
     def observe(self, value: float, trace: Trace | None = None) -> None:
         """`value` was seen; `trace` is told as the latest example of its bucket."""
-        self.observe_each(value, 1)
-        self._show(bisect_left(self.bounds, value), value, trace)
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sum += value
+        self._show(bucket, value, trace)
 
     def observe_each(self, value: float, times: int) -> None:
         """`value` was seen that many times."""

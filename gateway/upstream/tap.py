@@ -16,13 +16,24 @@ class Tap:
     `pieces` and `size` tell how much was heard, `first` when the first piece arrived, on the monotonic clock in ns.
     """
 
-    __slots__ = ("_head", "_head_limit", "_late", "_room", "_settled_pieces", "_settled_size", "_tail_limit", "first")
+    __slots__ = (
+        "_head",
+        "_head_limit",
+        "_late",
+        "_room",
+        "_settled_late",
+        "_settled_pieces",
+        "_settled_size",
+        "_tail_limit",
+        "first",
+    )
 
     def __init__(self, head_limit: int = HEAD, tail_limit: int = TAIL) -> None:
         self.first: int | None = None
         self._head = b""
         self._head_limit = head_limit
         self._late: list[bytes] = []  # what was heard since it was last settled, after what is left of the rest
+        self._settled_late = 0  # how many of them were left then
         self._settled_pieces = 0  # all but `_late`
         self._settled_size = 0
         self._tail_limit = tail_limit
@@ -37,6 +48,8 @@ class Tap:
 
     def _settle(self) -> None:
         """Join what was heard, and forget what lies between the ends."""
+        if len(self._late) == self._settled_late:
+            return
         late, room = b"".join(self._late), self._head_limit - len(self._head)
         self._settled_pieces, self._settled_size = self.pieces, self.size
         if room:
@@ -44,7 +57,8 @@ class Tap:
             late = late[room:]
         late = late[max(len(late) - self._tail_limit, 0) :]
         self._late = [late] if late else []
-        self._settled_pieces -= len(self._late)
+        self._settled_late = len(self._late)
+        self._settled_pieces -= self._settled_late
         self._settled_size -= len(late)
         self._room = self._tail_limit
 

@@ -92,7 +92,7 @@ class Decoder:
         elif not chunk:
             return []
         self._after_cr = chunk.endswith(b"\r")
-        lines = _LINE_END.split(chunk) if b"\r" in chunk else chunk.split(b"\n")
+        lines = _LINE_END.split(chunk) if chunk.find(b"\r") >= 0 else chunk.split(b"\n")
         rest = lines.pop()
         events: list[Event] = []
         if lines:
