@@ -90,16 +90,27 @@ async def test_an_upstream_may_die_at_every_byte_and_the_stream_never_ends_clean
 
 
 @pytest.mark.parametrize(
-    "broken", [b"xyz\r\n", b"3\r\nabcd\r\n", b"-1\r\n\r\n", b"3\r\nabc", b"\r\n\r\n", b"0x1\r\na\r\n"]
+    "broken",
+    [
+        b"xyz\r\n",
+        b"3\r\nabcXY",
+        b"3\r\nabc\n\r",
+        b"3\r\nabcd\r\n",
+        b"-1\r\n\r\n",
+        b"3\r\nabc",
+        b"\r\n\r\n",
+        b"0x1\r\na\r\n",
+    ],
 )
 @pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("end", [b"", b"0\r\n\r\n"], ids=["no end", "an end"])
 async def test_broken_chunks_end_a_stream_visibly(
-    upstream: ScriptedUpstream, connect: Open, whole: Whole, broken: bytes, before: int
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, broken: bytes, before: int, end: bytes
 ) -> None:
     transport = connect()
     await met(transport, upstream)
     steps = [step for piece in (*PLAIN[:before], broken) for step in (pause(0.002), send(piece))]
-    upstream.will(send(HEAD % 1), *steps, pause(0.002), close())
+    upstream.will(send(HEAD % 1), *steps, pause(0.002), send(end), close())
     with pytest.raises(UpstreamError):
         await whole(transport, post())
     assert await whole(transport, post()) == OK

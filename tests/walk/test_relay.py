@@ -111,6 +111,9 @@ async def test_events_are_passed_on_one_by_one_as_they_come(gateway: Running, up
     exchange = await gateway.exchange()
     assert exchange.outcome is Outcome.COMPLETE
     assert exchange.calls[0].facts.streamed
+    assert exchange.bytes_out == len(b"data: " + DELTA + b"\n\n" + b"data: [DONE]\n\n")
+    assert exchange.authenticated is not None and exchange.admitted is not None
+    assert exchange.started <= exchange.authenticated <= exchange.admitted
 
 
 async def test_the_head_of_a_stream_does_not_wait_for_its_first_event(
@@ -144,6 +147,7 @@ async def test_a_stream_that_the_upstream_cuts_never_ends_cleanly(
     exchange = await gateway.exchange()
     assert exchange.outcome is Outcome.UPSTREAM_TRUNCATED
     assert exchange.calls[0].outcome is Outcome.UPSTREAM_TRUNCATED
+    assert exchange.bytes_out == len(events[0]) + 2  # of what was the provider's
 
 
 @pytest.mark.parametrize("how", ["close", "no marker"])

@@ -27,7 +27,9 @@ async def test_a_ticket_stands_for_the_request_it_was_bought_for(gateway: Runnin
     got = await upstream.received()
     assert (got.method, got.target) == ("POST", b"/v1/chat/completions")
     assert got.fields["content-type"] == "application/json"
-    assert (await gateway.exchange(2)).client == "alice"
+    exchange = await gateway.exchange(2)
+    assert exchange.client == "alice"
+    assert exchange.authenticated is not None and exchange.started <= exchange.authenticated
 
 
 async def test_a_second_use_is_answered_204_and_bills_nothing(gateway: Running, upstream: ScriptedUpstream) -> None:

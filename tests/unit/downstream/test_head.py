@@ -64,6 +64,10 @@ def test_a_trace_is_noticed() -> None:
     assert not read(Heads(), JSON).continues_trace
 
 
+def test_a_long_user_agent_is_cut() -> None:
+    assert read(Heads(), JSON, ("User-Agent", "u" * 3000)).head.user_agent == "u" * head.LONGEST_AGENT
+
+
 def test_what_a_head_tells() -> None:
     told = read(
         Heads(), JSON, AGENT, ("x-stainless-retry-count", "2"), ("X-Stream-Mode", "sse"), ("X-Gateway-Retries", "1"),

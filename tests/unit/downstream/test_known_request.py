@@ -98,6 +98,27 @@ async def test_each_has_its_own_values_and_body() -> None:
 
 
 @on_both_loops
+async def test_a_body_is_given_once_to_whoever_asks_first() -> None:
+    given: list[Any] = []
+
+    async def taking(request: Any) -> web.Response:
+        given.append((request.take_body(), request.take_body(), await request.read()))
+        return web.Response()
+
+    async def reading(request: Any) -> web.Response:
+        given.append((await request.read(), request.take_body(), request.take_body()))
+        return web.Response()
+
+    async with served(handlers={"/taking": taking, "/reading": reading}) as it:
+        async with connected(it.port) as client:
+            for target in ("/taking", "/reading"):
+                for body in (b"1", b"22", b"333"):
+                    await ask(client, a_request(body, target=target))
+    assert given[2] == (b"333", b"", b"")
+    assert given[5] == (b"333", None, None)
+
+
+@on_both_loops
 async def test_a_target_that_was_never_parsed_is_parsed() -> None:
     seen = Seen()
     async with served(handlers={"/seen": seen.handle}) as it:

@@ -70,6 +70,19 @@ def test_a_line_made_from_a_frame_tells_what_the_table_would(without: str | None
         assert list(json.loads(line)) == [name for name in access_log.FIELDS if name in json.loads(line)]
 
 
+def test_of_what_has_not_ended_no_duration_is_told() -> None:
+    made = exchange(call(facts=chat()))
+    made.ended = None
+    line = json.loads(access_log.json_line(made))
+    assert line == json.loads(msgspec.json.encode(access_log.told(made)))
+    assert "duration_ms" not in line
+
+
+def test_a_long_user_agent_is_cut() -> None:
+    line = json.loads(access_log.json_line(exchange(call(facts=chat()), user_agent="u" * 300)))
+    assert line["user_agent"] == "u" * 200
+
+
 def test_lines_of_one_frame_keep_what_is_each_ones_own() -> None:
     one, other = exchange(call(facts=chat()), id="r1"), exchange(call(facts=chat(tokens=(1, 2))), id="r2", took=20)
     assert [json.loads(access_log.json_line(made))["request_id"] for made in (one, other, one)] == ["r1", "r2", "r1"]

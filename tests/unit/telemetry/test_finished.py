@@ -158,6 +158,19 @@ def test_calls_are_counted_by_the_road_they_took(metrics: Metrics) -> None:
     assert counts(metrics, "gateway_upstream_roads_total") == {("openai", "direct"): 2, ("openai", "session"): 1}
 
 
+def test_calls_are_counted_by_how_they_ended(metrics: Metrics) -> None:
+    metrics.view(exchange(call(), call(outcome=Outcome.UPSTREAM_TRUNCATED), call(outcome=Outcome.CLIENT_GONE)))
+    assert counts(metrics, "gateway_upstream_calls_total") == {
+        ("openai", "2xx", outcome): 1 for outcome in ("complete", "upstream_truncated", "client_gone")
+    }
+
+
+def test_two_chunks_have_one_time_between_them(metrics: Metrics) -> None:
+    metrics.view(exchange(call(took=10, first_byte=4, chunks=2, facts=chat(streamed=True)), took=12))
+    name = "gen_ai_client_operation_time_per_output_chunk_seconds"
+    assert histogram(metrics, name, "chat", "openai", "gpt-4o") == (1, pytest.approx(0.006))
+
+
 def test_upstream_failures_are_told_by_cause(metrics: Metrics) -> None:
     unreachable = call(status=None, head=None, first_byte=None)
     unreachable.connected = None
@@ -336,7 +349,8 @@ def _any_exchange(numbers: random.Random) -> Exchange:
             facts=either(chat("gpt-4o", tokens=tokens), chat(streamed=True, tokens=tokens), Facts()),
             head=either(None, 1, 2),
             first_byte=either(None, 1, 3),
-            chunks=either(0, 1, 7),
+            chunks=either(0, 1, 2, 7),
+            outcome=either(Outcome.COMPLETE, Outcome.UPSTREAM_TRUNCATED),
             status=either(200, 429, 500),
             step=either(None, "points"),
             road=either(None, Road.DIRECT),
@@ -358,6 +372,8 @@ def test_kinds_are_forgotten_when_there_are_too_many_and_nothing_is_lost(monkeyp
     metrics = Metrics({"openai": ("gpt-4o",)}, ("demo",))
     for number in range(30):
         metrics.view(exchange(call(facts=chat(f"made-up-{number}")), status=200 + number % 7))
+        kept = metrics.view.__self__  # type: ignore[attr-defined]
+        assert 0 < len(kept._exchanges) <= 4 and 0 < len(kept._calls) <= 4
     assert sum(counts(metrics, "gateway_requests_total").values()) == 30
     assert counts(metrics, "gateway_upstream_calls_total") == {("openai", "2xx", "complete"): 30}
 
@@ -394,3 +410,18 @@ def test_a_metric_that_is_full_counts_on_as_other_and_says_so() -> None:
     assert sum(requests.values()) == 40
     assert requests[("_other",) * 5] == 30
     assert counts(metrics, "gateway_metric_overflows_total")[("gateway_requests_total",)] == 15
+
+
+def test_of_several_exchanges_each_example_is_told_with_its_own_trace_and_time(metrics: Metrics) -> None:
+    for number, took in enumerate((20, 3_000, 400)):
+        made = exchange(call(), took=took, trace=TraceIds(f"{number}" * 32, "b7ad6b7169203331"))
+        made.started_at = (1_700_000_000 + number) * 10**9
+        metrics.view(made)
+    (requests,) = series(metrics, "gateway_requests_total").values()
+    assert requests.exemplars == [(1, ("2" * 32, pytest.approx(1_700_000_002.4, rel=0, abs=0.001)))]
+    (durations,) = series(metrics, "http_server_request_duration_seconds").values()
+    assert [example for example in durations.exemplars if example is not None] == [
+        (pytest.approx(0.02), ("0" * 32, pytest.approx(1_700_000_000.02, rel=0, abs=0.001))),
+        (pytest.approx(0.4), ("2" * 32, pytest.approx(1_700_000_002.4, rel=0, abs=0.001))),
+        (pytest.approx(3.0), ("1" * 32, pytest.approx(1_700_000_004.0, rel=0, abs=0.001))),
+    ]

@@ -73,6 +73,12 @@ def _counted(values: list[float], bounds: tuple[float, ...]) -> Iterator[int]:
         below = bound
 
 
+def test_a_bound_that_is_no_binary_fraction_still_holds_what_reaches_it() -> None:
+    seen = Distribution((1.005,))
+    seen.observe_ns([1_005_000_000, 1_005_000_001])
+    assert seen.counts == [1, 1]
+
+
 def test_of_many_values_each_bucket_shows_its_greatest_if_it_has_a_trace() -> None:
     seen = Distribution((0.1, 0.5, 1.0))
     seen.observe(0.01, ("early", 0.0))

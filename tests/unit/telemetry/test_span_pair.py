@@ -161,6 +161,19 @@ def test_nothing_long_is_kept(name: str, pairs: Pairs) -> None:
     exchange = usual()
     exchange.calls[0].facts.finish_reasons *= 20
     assert pairs.encoded(exchange) is None
+    exchange = usual()
+    exchange.calls[0].facts.parameters = {"stop": ["x" * 2000]}
+    assert pairs.encoded(exchange) is None
+    exchange = usual()
+    exchange.calls[0].request_id = "r" * 201
+    assert pairs.encoded(exchange) is None
+
+
+def test_what_is_one_clients_own_is_not_kept(pairs: Pairs) -> None:
+    exchange = usual()
+    exchange.trace.tracestate = "rojo=1"
+    assert pairs.encoded(exchange) is None
+    assert not pairs._kept
 
 
 def test_what_is_kept_is_bounded(pairs: Pairs, tree: SpanTree, monkeypatch: pytest.MonkeyPatch) -> None:

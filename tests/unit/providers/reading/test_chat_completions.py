@@ -199,6 +199,10 @@ def test_embeddings_tell_their_texts_and_their_tokens_however_long_the_vectors_a
 ANSWERS = [
     b'{"id":"c","model":"m","choices":[{"finish_reason":"stop"},{"finish_reason":null},{}],"usage":{"prompt_tokens":3}}',
     b'{"id":"","model":"m","choices":[],"usage":{}}',
+    b'{"id":"c","model":"","choices":[{"finish_reason":""}],"usage":{}}',
+    b'{"id":"c","model":"' + b"m" * 300 + b'","choices":[],"usage":{"prompt_tokens":3}}',
+    b'{"id":"' + b"c" * 300 + b'","model":"m","choices":[],"usage":{"prompt_tokens":3}}',
+    b'{"id":"c","model":"m","choices":[{"finish_reason":"' + b"s" * 300 + b'"}],"usage":{"prompt_tokens":3}}',
     b'{"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,'
     b'"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":5,"audio_tokens":0},'
     b'"completion_tokens_details":{"reasoning_tokens":6}}}',
