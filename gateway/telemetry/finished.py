@@ -9,7 +9,7 @@ from time import monotonic_ns
 
 from gateway.errors import BudgetExhausted, Overloaded, PayloadTooLarge, RateLimited
 from gateway.telemetry import metric_table as table
-from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.exchange import Exchange, TraceIds, UpstreamCall
 from gateway.telemetry.kind_series import CallSeries, ExchangeSeries, TokenSeries
 from gateway.telemetry.metric_table import NONE, OTHER
 from gateway.telemetry.overhead import overhead_ns
@@ -103,42 +103,47 @@ class FinishedExchanges:
             provider = self._providers.get(exchange.provider, OTHER)
             self._families.count(table.CLIENT_RETRIES, provider).value += 1
         for call in exchange.calls:
-            began, head, first_byte, facts = call.started, call.head, call.first_byte, call.facts
-            of_call = (
-                call.provider,
-                facts.request_model,
-                facts.response_model,
-                facts.operation,
-                facts.streamed,
-                exchange.project,
-                call.status,
-                call.outcome,
-                call.error,
-                call.step,
-                call.road,
-                call.attempt,
-                head is None,
-                call.reused_connection,
-                call.connected is None,
-            )
-            called = self._calls.get(of_call) or self._call_series(of_call)
-            if not called.rows:
-                self._with_rows.append(called)
-            called.rows.append(
-                (
-                    (ended if call.ended is None else call.ended) - began,
-                    None if head is None else head - began,
-                    call.waited_for_pool_ns,
-                    None if first_byte is None else first_byte - began,
-                    call.chunks,
-                    facts.usage,
-                    trace,
-                    ended_at,
-                )
-            )
+            self._view_call(call, exchange.project, ended, trace, ended_at)
         self._late += 1
         if self._late >= MOST_LATE:
             self.settle()
+
+    def _view_call(self, call: UpstreamCall, project: str | None, now: int, trace: TraceIds, shown_at: int) -> None:
+        """Count a call of an exchange that is over `now`; `shown_at` is that in Unix time."""
+        started, head, first_byte, facts = call.started, call.head, call.first_byte, call.facts
+        kind = (
+            call.provider,
+            facts.request_model,
+            facts.response_model,
+            facts.operation,
+            facts.streamed,
+            project,
+            call.status,
+            call.outcome,
+            call.error,
+            call.step,
+            call.road,
+            call.attempt,
+            head is None,
+            call.reused_connection,
+            call.connected is None,
+        )
+        series = self._calls.get(kind) or self._call_series(kind)
+        rows = series.rows
+        if not rows:
+            self._with_rows.append(series)
+        rows.append(
+            (
+                (now if call.ended is None else call.ended) - started,
+                None if head is None else head - started,
+                call.waited_for_pool_ns,
+                None if first_byte is None else first_byte - started,
+                call.chunks,
+                facts.usage,
+                trace,
+                shown_at,
+            )
+        )
 
     def settle(self) -> None:
         """Count what is not counted yet. To be called before anything is read."""
