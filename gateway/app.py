@@ -52,6 +52,7 @@ from gateway.upstream.limited import LimitedUpstream
 from gateway.upstream.response import Capture
 from gateway.upstream.retries import Retries
 from gateway.upstream.roads import roads
+from gateway.wire.headers import new_via_name
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class InCommon:
     limits: socket.socket | None = None
     tickets: TicketStore | None = None
     ticket_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    via_name: str = field(default_factory=new_via_name)
     figures: Gathered | None = None
 
 
@@ -103,8 +105,14 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         parameters=tracing is not None,
     )
     forced = None if settings.upstream.road == "auto" else Road(settings.upstream.road)
+    via_name = settings.server.via_name or common.via_name
     upstream = UpstreamClient(
-        providers, pool_size=settings.pool_size, live=metrics, capture=capture, transport=roads(forced)
+        providers,
+        pool_size=settings.pool_size,
+        live=metrics,
+        capture=capture,
+        transport=roads(forced),
+        via_name=via_name,
     )
     http = HttpCalls()
     kept = limiter_for(settings.rates, settings.redis, common.limits)
@@ -129,7 +137,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     app = web.Application(
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
-            observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies)),
+            observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies), via_name),
             errors,
             *((preflights,) if settings.cors.origins else ()),
             authenticate(configuration.clients, tickets, public),

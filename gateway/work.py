@@ -55,7 +55,11 @@ async def _work(configuration: Configuration, reload: Reload, end: socket, write
         farewell = _listen_to_signals()
         sockets = Sockets(_adopted(bequest.clients), _adopted(bequest.metrics))
         common = InCommon(
-            socket(fileno=bequest.limits), SharedTickets(link), bequest.ticket_secret, SharedFigures(link).gathered
+            socket(fileno=bequest.limits),
+            SharedTickets(link),
+            bequest.ticket_secret,
+            bequest.via_name,
+            SharedFigures(link).gathered,
         )
         gateway, listener = await stack.enter_async_context(opened(configuration, writer, sockets, common))
         link.obey = Orders(gateway, configuration, reload, writer, farewell).all()

@@ -53,6 +53,7 @@ Start = Callable[..., Awaitable[Running]]
 def environ(url: str, **more: str) -> dict[str, str]:
     """A configuration with a provider of each dialect, all of them at `url`."""
     names = {"GATEWAY_API_KEYS": f"alice={KEY},bob={OTHER_KEY};providers=anthropic", "GATEWAY_PORT": "0"}
+    names["GATEWAY_VIA_NAME"] = "llm-gateway"
     for name in DIALECTS:
         names[f"GATEWAY_PROVIDER_{name.upper()}_BASE_URL"] = url
         names[f"GATEWAY_PROVIDER_{name.upper()}_API_KEY"] = PROVIDER_KEY

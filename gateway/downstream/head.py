@@ -18,7 +18,6 @@ from gateway.access.clients import Client
 from gateway.downstream.client_address import Origin
 from gateway.downstream.known_request import KnownRequest
 from gateway.telemetry.client_hints import Hints, hints_of
-from gateway.upstream.line import PSEUDONYM
 from gateway.upstream.retry_fields import DEADLINE, RETRIES
 from gateway.wire import headers, mode
 from gateway.wire.headers import Field, Fields
@@ -59,9 +58,10 @@ class Told(Struct, eq=False):
 
 
 class Heads:
-    """Reads heads, and knows them again."""
+    """Reads heads, and knows them again. `via_name` is this gateway's own in `Via` fields."""
 
-    def __init__(self) -> None:
+    def __init__(self, via_name: str = "llm-gateway") -> None:
+        self._via_name = via_name.encode("ascii")
         self._known: dict[Fields, Head] = {}
         self._kinds: dict[bytes, int] = {}
 
@@ -154,7 +154,7 @@ class Heads:
             retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else 0,
             hints=hints_of(by_name),
             modes=tuple(by_name.getall(mode.HEADER, ())),
-            passed_here=headers.passed_here_before(fields, PSEUDONYM),
+            passed_here=headers.passed_here_before(fields, self._via_name),
             asks_again=RETRIES in by_name or DEADLINE in by_name,
         )
         if sum([len(name) + len(value) for name, value in fields]) <= LONGEST:

@@ -4,6 +4,7 @@ A section is a frozen dataclass beside the function that reads it. Providers, cl
 own rooms, from the same `Reader`.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from gateway.settings.cors import CorsSettings, read_cors
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 MIB = 1 << 20
+_VIA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # a token (RFC 9110, section 5.6.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Server:
     drain_timeout: float = 30.0
     build: str = ""
     timing: bool = False
+    via_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,20 @@ def _server(reader: Reader) -> Server:
         drain_timeout=reader.seconds("GATEWAY_DRAIN_TIMEOUT", 30, "Seconds that running exchanges get to finish"),
         timing=reader.flag("GATEWAY_SERVER_TIMING", False, "Tell clients in Server-Timing where the time went"),
         build=reader.text("GATEWAY_BUILD", "", "Commit or build number, shown by /health"),
+        via_name=_via_name(reader),
     )
+
+
+def _via_name(reader: Reader) -> str:
+    about = (
+        "Name of this deployment in the Via field, by which a loop is noticed: the same for all replicas, another for "
+        "each gateway in a chain; not set: a random one at each start"
+    )
+    name = reader.text("GATEWAY_VIA_NAME", "", about)
+    if not name or _VIA_NAME.fullmatch(name):
+        return name
+    reader.problem("GATEWAY_VIA_NAME", "must be 1 to 64 of A-Z a-z 0-9 and !#$%&'*+.^_`|~-")
+    return ""
 
 
 def _limits(reader: Reader) -> Limits:

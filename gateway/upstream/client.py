@@ -41,12 +41,14 @@ class UpstreamClient:
         live: Live,
         capture: Capture = NO_CAPTURE,
         transport: TransportFactory = DirectTransport,
+        via_name: str = "llm-gateway",
     ) -> None:
         self._providers = providers
         self._pool_size = pool_size
         self._live = live
         self._capture = capture
         self._factory = transport
+        self._via = f"1.1 {via_name}".encode("ascii")
         self._lines: dict[str, Line] = {}
         self.doors = {provider.name: Door(provider.name, provider.policy) for provider in providers}
 
@@ -95,6 +97,7 @@ class UpstreamClient:
             port=base.port or 0,
             credential=secret,
             defaults=tuple((k.encode("ascii"), v.encode("latin-1")) for k, v in provider.default_headers.items()),
+            via=self._via,
         )
 
 

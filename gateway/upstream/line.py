@@ -11,8 +11,6 @@ from gateway.upstream.transport import Outgoing, Transport, field_lines
 from gateway.wire import headers
 from gateway.wire.headers import Fields, Form
 
-PSEUDONYM = b"llm-gateway"
-VIA = b"1.1 " + PSEUDONYM
 MOST_FORMS = 1024  # whose lines are kept
 
 
@@ -36,6 +34,7 @@ class Line:
     port: int
     credential: tuple[bytes, bytes] | None
     defaults: tuple[tuple[bytes, bytes], ...]
+    via: bytes
     known: dict[Form, bytes] = field(default_factory=dict)
 
     def outgoing(self, exchange: Exchange, request: UpstreamRequest, call: UpstreamCall) -> Outgoing:
@@ -63,5 +62,7 @@ class Line:
 
     def _made_of(self, fields: Fields) -> bytes:
         return field_lines(
-            headers.to_upstream(fields, host=self.host, credential=self.credential, defaults=self.defaults, via=VIA)
+            headers.to_upstream(
+                fields, host=self.host, credential=self.credential, defaults=self.defaults, via=self.via
+            )
         )

@@ -8,6 +8,7 @@ Fields are raw: `(name, value)` as received. Names of ours are given in any case
 """
 
 import re
+import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -227,6 +228,11 @@ class Form:
 def template_of(lines: bytes) -> bytes:
     """Header lines with holes, so that `%` fills them."""
     return lines.replace(b"%", b"%%").replace(HOLE, b"%b")
+
+
+def new_via_name() -> str:
+    """A pseudonym for `Via` (RFC 9110, section 7.6.3) that no other gateway has; it tells nothing about the host."""
+    return f"llm-gateway-{secrets.token_hex(4)}"
 
 
 def passed_here_before(fields: Iterable[Field], pseudonym: bytes) -> bool:

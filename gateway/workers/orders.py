@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.wire.headers import new_via_name
+
 # A worker says:
 HELLO: Final = "hello"  # and is answered a Bequest
 READY: Final = "ready"  # it serves; with the seconds it needs at most to end
@@ -34,6 +36,7 @@ class Bequest(msgspec.Struct, frozen=True):
     metrics: list[int]
     limits: int
     ticket_secret: bytes
+    via_name: str = msgspec.field(default_factory=new_via_name)
     demo_key: str = ""
     mock: str = ""
 

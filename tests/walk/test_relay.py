@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 
 import aiohttp
 import pytest
@@ -448,6 +449,33 @@ async def test_a_request_that_came_through_here_before_is_a_loop(gateway: Runnin
     async with gateway.session.get("/provider/openai/v1/models", headers={"Via": "1.1 llm-gateway"}) as response:
         assert response.status == 508
     assert not upstream.requests
+
+
+async def test_a_gateway_in_front_of_another_is_no_loop(start: Start, upstream: ScriptedUpstream) -> None:
+    inner = await start(GATEWAY_VIA_NAME="")
+    outer = await start(
+        GATEWAY_VIA_NAME="",
+        GATEWAY_PROVIDER_OPENAI_BASE_URL=f"{inner.url}/provider/openai",
+        GATEWAY_PROVIDER_OPENAI_API_KEY=KEY,
+    )
+    for _ in range(4):  # heads that are known from the third on are read in another way
+        async with outer.session.post(CHAT, json={}) as response:
+            assert response.status == 200
+    names = [stop.removeprefix("1.1 ") for stop in (await upstream.received(4)).fields.getall("via")]
+    assert len({*names}) == 2 and all(re.fullmatch("llm-gateway-[0-9a-f]{8}", name) for name in names)
+
+
+@pytest.mark.parametrize("name", ["", "eu-1.gateway"])
+async def test_a_loop_through_another_gateway_is_refused(start: Start, upstream: ScriptedUpstream, name: str) -> None:
+    gateway = await start(GATEWAY_VIA_NAME=name)
+    async with gateway.session.post(CHAT, json={}) as response:
+        assert response.status == 200
+    ours = (await upstream.received()).fields["via"]
+    for _ in range(4):
+        async with gateway.session.post(CHAT, json={}, headers={"Via": f"1.1 another, {ours.upper()}"}) as response:
+            assert response.status == 508
+            assert response.headers["x-gateway-error"] == "loop_detected"
+    assert len(upstream.requests) == 1
 
 
 async def test_a_key_that_the_upstream_echoes_does_not_come_down(gateway: Running, upstream: ScriptedUpstream) -> None:

@@ -106,6 +106,15 @@ async def test_a_killed_worker_is_replaced_and_only_its_own_requests_are_lost(
         assert await process.ended() == 0
 
 
+async def test_all_workers_have_one_name_in_via(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    gate = Gate()
+    async with Process(tmp_path, variables(upstream, GATEWAY_VIA_NAME="")) as process, AsyncExitStack() as stack:
+        await until_all_serve(process)
+        await open_streams(stack, process, upstream, gate)
+        assert len({request.fields["via"] for request in upstream.requests}) == 1
+        gate.open.set()
+
+
 async def test_figures_are_everybodys_whoever_is_asked_and_never_fall(
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:

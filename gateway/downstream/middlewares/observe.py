@@ -22,8 +22,8 @@ REQUEST_ID_NAME = b"x-gateway-request-id"
 REQUEST_ID_FIELD = istr(REQUEST_ID_NAME.decode("ascii"))
 
 
-def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin) -> Middleware:
-    heads = Heads()
+def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin, via_name: str) -> Middleware:
+    heads = Heads(via_name)
 
     @web.middleware
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -48,6 +48,17 @@ def test_one_limit_on_bodies_holds_for_uploads_unless_they_have_their_own(
     assert (limits.max_body_bytes, limits.max_upload_bytes) == (body, upload)
 
 
+@pytest.mark.parametrize("name", ["gateway-1", "eu.example.com", "!#$%&'*+.^_`|~", "x" * 64])
+def test_a_name_for_via_is_a_token(name: str) -> None:
+    assert read(GATEWAY_VIA_NAME=name).server.via_name == name
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "gateway:8080", "(a)", "\u00e4", "x" * 65])
+def test_what_is_no_token_is_no_name_for_via(name: str) -> None:
+    with pytest.raises(SettingsError, match="GATEWAY_VIA_NAME: must be"):
+        read(GATEWAY_VIA_NAME=name)
+
+
 def test_all_sections_tell_their_problems_together() -> None:
     with pytest.raises(SettingsError) as caught:
         read(
