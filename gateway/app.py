@@ -111,10 +111,10 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         pool_size=settings.pool_size,
         live=metrics,
         capture=capture,
-        transport=roads(forced),
+        transport=roads(forced, settings.tcp_keepalive),
         via_name=via_name,
     )
-    http = HttpCalls()
+    http = HttpCalls(settings.tcp_keepalive)
     kept = limiter_for(settings.rates, settings.redis, common.limits)
     gate = Gate(Budgets(settings.rates.rules), kept.limiter)
     limited = LimitedUpstream(upstream, gate, settings.prices)

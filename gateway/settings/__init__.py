@@ -14,6 +14,7 @@ from gateway.settings.prices import Prices, read_prices
 from gateway.settings.proxies import ProxySettings, read_proxies
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
 from gateway.settings.redis import RedisSettings, read_redis
+from gateway.settings.tcp import TcpKeepalive, read_tcp_keepalive
 from gateway.settings.tracing import TracingSettings, read_tracing
 from gateway.settings.upstream import Policy, UpstreamSettings, read_upstream
 
@@ -25,6 +26,7 @@ __all__ = [
     "Server",
     "Settings",
     "SettingsError",
+    "TcpKeepalive",
     "Tickets",
     "Timeouts",
     "Variable",
@@ -109,6 +111,7 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
+    tcp_keepalive: TcpKeepalive = field(default_factory=TcpKeepalive)
     pool_size: int = 1000
 
     @classmethod
@@ -128,6 +131,7 @@ class Settings:
             metrics=read_metrics(reader),
             tracing=read_tracing(reader),
             upstream=read_upstream(reader),
+            tcp_keepalive=read_tcp_keepalive(reader),
             pool_size=_pool_size(reader),
         )
 

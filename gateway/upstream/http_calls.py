@@ -13,8 +13,10 @@ import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
 
 from gateway.errors import UpstreamTimeout, UpstreamUnreachable
+from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 from gateway.telemetry.trace_context import new_span_id, outgoing
+from gateway.wire.tcp import socket_factory
 
 PROVIDER = "http"
 """What the record calls whoever is no provider."""
@@ -24,12 +26,13 @@ TIMEOUT = ClientTimeout(total=60, sock_connect=5)
 class HttpCalls:
     """The connections for such calls, from start-up to clean-up. An async context manager."""
 
-    def __init__(self, pool_size: int = 100) -> None:
+    def __init__(self, keepalive: TcpKeepalive = BY_DEFAULT, pool_size: int = 100) -> None:
+        self._keepalive = keepalive
         self._pool_size = pool_size
         self._connector: TCPConnector | None = None
 
     async def __aenter__(self) -> "HttpCalls":
-        self._connector = TCPConnector(limit=self._pool_size)
+        self._connector = TCPConnector(limit=self._pool_size, socket_factory=socket_factory(self._keepalive))
         return self
 
     async def __aexit__(

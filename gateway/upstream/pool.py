@@ -14,9 +14,11 @@ from typing import Any, cast
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 
+from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
 from gateway.upstream.known_response import Known
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.wire.shape import Shapes
+from gateway.wire.tcp import socket_factory
 
 IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
 DNS_TTL = 30  # seconds
@@ -25,8 +27,14 @@ DNS_TTL = 30  # seconds
 class Pool(TCPConnector):
     """At most `size` connections; `trust` verifies those with TLS, by default against the system's authorities."""
 
-    def __init__(self, size: int, *, trust: SSLContext | bool = True) -> None:
-        super().__init__(limit=size, keepalive_timeout=IDLE_IN_POOL, ttl_dns_cache=DNS_TTL, ssl=trust)
+    def __init__(self, size: int, *, trust: SSLContext | bool = True, keepalive: TcpKeepalive = BY_DEFAULT) -> None:
+        super().__init__(
+            limit=size,
+            keepalive_timeout=IDLE_IN_POOL,
+            ttl_dns_cache=DNS_TTL,
+            ssl=trust,
+            socket_factory=socket_factory(keepalive),
+        )
         loop = asyncio.get_running_loop()
         self._factory = cast(Any, partial(UpstreamProtocol, loop, Shapes[Known]()))
         self._resting: list[tuple[float, Connection]] = []  # and since when

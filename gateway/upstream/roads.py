@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager
 
 from yarl import URL
 
-from gateway.settings import Timeouts
+from gateway.settings import TcpKeepalive, Timeouts
+from gateway.settings.tcp import BY_DEFAULT
 from gateway.telemetry.exchange import Road, UpstreamCall
 from gateway.upstream.direct import DirectExchange, DirectTransport
 from gateway.upstream.pool import Pool
@@ -18,9 +19,9 @@ from gateway.upstream.session import SessionTransport
 from gateway.upstream.transport import Incoming, Outgoing, TransportFactory
 
 
-def roads(forced: Road | None = None) -> TransportFactory:
+def roads(forced: Road | None = None, keepalive: TcpKeepalive = BY_DEFAULT) -> TransportFactory:
     """Makes transports that choose for each request, or take the `forced` road with all of them."""
-    return lambda origin, timeouts, pool_size: Roads(origin, timeouts, pool_size, forced)
+    return lambda origin, timeouts, pool_size: Roads(origin, timeouts, Pool(pool_size, keepalive=keepalive), forced)
 
 
 _DIRECT, _SESSION = Road.DIRECT, Road.SESSION
@@ -29,11 +30,11 @@ _DIRECT, _SESSION = Road.DIRECT, Road.SESSION
 class Roads:
     """Both roads to one provider, over one pool: a connection made on one is used again on the other."""
 
-    def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, forced: Road | None = None) -> None:
-        self._pool = pool = Pool(pool_size)
+    def __init__(self, origin: URL, timeouts: Timeouts, pool: Pool, forced: Road | None = None) -> None:
+        self._pool = pool
         self._forced = forced
-        self._direct = DirectTransport(origin, timeouts, pool_size, pool)
-        self._session = SessionTransport(origin, timeouts, pool_size, pool)
+        self._direct = DirectTransport(origin, timeouts, pool.limit, pool)
+        self._session = SessionTransport(origin, timeouts, pool.limit, pool)
 
     def send(self, request: Outgoing, call: UpstreamCall) -> AbstractAsyncContextManager[Incoming]:
         """On the forced road; else on the session road for a body that is streamed, the direct one for all else."""

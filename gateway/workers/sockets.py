@@ -13,6 +13,7 @@ from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from typing import Any
 
 from gateway.settings import Settings
+from gateway.wire.tcp import keep_alive
 
 BACKLOG = 4096
 CLIENTS, METRICS = "GATEWAY_HOST, GATEWAY_PORT", "GATEWAY_METRICS_HOST, GATEWAY_METRICS_PORT"
@@ -63,6 +64,8 @@ def listening(settings: Settings, inherited: Sequence[socket.socket] = ()) -> So
         raise
     finally:
         close(each for each in inherited if each not in taken)
+    for each in taken:
+        keep_alive(each, settings.tcp_keepalive)
     return Sockets(clients, scrapers)
 
 

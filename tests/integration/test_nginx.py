@@ -18,6 +18,7 @@ from tests import needing
 from tests.edge import Edge, nginx
 from tests.raw_http import connected
 from tests.running import environ, run_gateway
+from tests.tcp import seconds_to_probe
 
 pytestmark = pytest.mark.integration
 
@@ -234,6 +235,21 @@ async def test_tls_before_1_2_is_refused(start: Start, certificate: Path) -> Non
     assert await greeted("--tlsv1.3") == "the gateway's"
     assert "alert protocol version" in await greeted("--tlsv1.1", "--tls-max", "1.1")
     assert "alert protocol version" in await greeted("--tlsv1.0", "--tls-max", "1.0")
+
+
+# A silence
+
+
+async def test_a_silent_connection_is_probed_within_a_minute(edge: Edge, watching: Watching) -> None:
+    async with connected(edge.port) as client:
+        await client.send("GET /provider/x/silent HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            await watching.reached.wait()
+        local = client._writer.get_extra_info("sockname")
+        async with asyncio.timeout(5):
+            while (left := seconds_to_probe(("127.0.0.1", edge.port), local)) is None:
+                await asyncio.sleep(0.01)
+        assert 0 < left <= 60
 
 
 # Leaving

@@ -18,7 +18,15 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
         yield scripted
 
 
-ON_BOTH_ROADS = {"test_circuit", "test_flow", "test_modes", "test_projects", "test_relay", "test_retries"}
+ON_BOTH_ROADS = {
+    "test_circuit",
+    "test_flow",
+    "test_modes",
+    "test_projects",
+    "test_relay",
+    "test_retries",
+    "test_tcp_keepalive",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,14 +8,19 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from gateway.settings import TcpKeepalive
 from gateway.telemetry.exchange import Exchange, Outcome, TraceIds
 from gateway.upstream.http_calls import HttpCalls
+from tests.tcp import keepalive_of
 
 
 @pytest.fixture
 async def shop() -> AsyncIterator[TestServer]:
     async def prices(request: web.Request) -> web.Response:
-        response = web.json_response({"traceparent": request.headers.getall("traceparent", []), "price": 3})
+        assert request.transport is not None
+        port = request.transport.get_extra_info("peername")[1]
+        traced = request.headers.getall("traceparent", [])
+        response = web.json_response({"traceparent": traced, "price": 3, "port": port})
         response.set_cookie("visited", "yes")
         return response
 
@@ -49,6 +54,14 @@ async def test_a_call_is_recorded_below_the_workflow(shop: TestServer, exchange:
     assert call.bytes_received == len(body)
     assert call.outcome is Outcome.COMPLETE
     assert call.ended is not None and call.head is not None and call.started <= call.head <= call.ended
+
+
+async def test_a_connection_is_probed(shop: TestServer, exchange: Exchange) -> None:
+    async with HttpCalls(TcpKeepalive(idle=41, interval=7, probes=3)) as calls, calls.session(exchange) as session:
+        async with session.get(shop.make_url("/prices")) as response:
+            port = (await response.json())["port"]
+        assert shop.port is not None
+        assert keepalive_of(("127.0.0.1", port), ("127.0.0.1", shop.port)) == (1, 41, 7, 3)
 
 
 async def test_the_trace_goes_on_with_the_calls_own_span(shop: TestServer, exchange: Exchange) -> None:

@@ -1,0 +1,42 @@
+"""TCP keep-alive, towards clients and towards providers."""
+
+from dataclasses import dataclass
+
+from gateway.settings.reader import Reader
+
+ABOUT_IDLE = (
+    "Seconds of silence after which TCP keep-alive probes begin, towards clients and providers, lest a NAT or firewall "
+    "forgets a call that waits; 0: as the system does, often after 2 hours"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TcpKeepalive:
+    """Whole seconds; 0 `idle` leaves it to the system. After `probes` without an answer the connection ends."""
+
+    idle: int = 60
+    interval: int = 15
+    probes: int = 4
+
+
+BY_DEFAULT = TcpKeepalive()
+
+
+def read_tcp_keepalive(reader: Reader) -> TcpKeepalive:
+    """The section."""
+    reader.chapter("TCP keep-alive")
+    defaults = BY_DEFAULT
+    most = 32_767  # Linux takes no more
+    return TcpKeepalive(
+        idle=reader.integer("GATEWAY_TCP_KEEPALIVE_IDLE", defaults.idle, ABOUT_IDLE, most=most),
+        interval=reader.integer(
+            "GATEWAY_TCP_KEEPALIVE_INTERVAL", defaults.interval, "Seconds between two probes", least=1, most=most
+        ),
+        probes=reader.integer(
+            "GATEWAY_TCP_KEEPALIVE_PROBES",
+            defaults.probes,
+            "Probes without an answer after which a connection is given up",
+            least=1,
+            most=127,
+        ),
+    )
