@@ -1,10 +1,13 @@
 """Release a version: check, write version and changelog, commit, tag with the notes. It pushes nothing.
 
 Nothing is written before everything holds; what stands in the way is told all at once.
+
+A release candidate, such as 0.2.0-rc.1, leaves the changelog as it is: its notes are what is unreleased.
 """
 
 import argparse
 import datetime
+import math
 import os
 import re
 import subprocess
@@ -14,7 +17,7 @@ from pathlib import Path
 CHANGELOG = Path("CHANGELOG.md")
 VERSIONED = Path("gateway/__init__.py")
 UNRELEASED = "## [Unreleased]"
-SEMANTIC = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-rc\.([1-9]\d*))?")
 ASSIGNMENT = re.compile(r'(?m)^(__version__(?:: \w+)? = )"([^"]+)"$')
 CHECKS = ("scripts/check", "scripts/test")
 
@@ -23,7 +26,7 @@ def main() -> int:
     """What the command line asks for; an exit code."""
     asked = _arguments()
     if asked.notes:
-        notes = notes_of(CHANGELOG.read_text(encoding="utf-8"), asked.version)
+        notes = notes_of(CHANGELOG.read_text(encoding="utf-8"), section(asked.version))
         if not notes:
             print(f"release: {CHANGELOG} tells nothing of {asked.version}", file=sys.stderr)
             return 1
@@ -53,13 +56,13 @@ def problems(version: str) -> list[str]:
     """What stands in the way of releasing this version."""
     found = []
     if not SEMANTIC.fullmatch(version):
-        return [f"{version} is no version such as 0.2.0"]
+        return [f"{version} is no version such as 0.2.0 or 0.2.0-rc.1"]
     if git("status", "--porcelain"):
         found.append("there are changes that are not committed")
     tags = [tag.removeprefix("v") for tag in git("tag", "--list", "v*").split()]
-    newest = max((numbers(tag) for tag in tags if SEMANTIC.fullmatch(tag)), default=(0, 0, 0))
-    if numbers(version) <= newest:
-        found.append(f"{version} is not newer than {'.'.join(map(str, newest))}, which is tagged")
+    newest = max((tag for tag in tags if SEMANTIC.fullmatch(tag)), key=precedence, default=None)
+    if newest and precedence(version) <= precedence(newest):
+        found.append(f"{version} is not newer than {newest}, which is tagged")
     if not ASSIGNMENT.search(VERSIONED.read_text(encoding="utf-8")):
         found.append(f"{VERSIONED} has no __version__")
     changelog = CHANGELOG.read_text(encoding="utf-8")
@@ -79,14 +82,29 @@ def notes_of(changelog: str, version: str | None) -> str:
 
 def write(version: str, day: str) -> None:
     """Give what is unreleased its version and day."""
-    changelog = CHANGELOG.read_text(encoding="utf-8")
-    CHANGELOG.write_text(changelog.replace(UNRELEASED, f"{UNRELEASED}\n\n## [{version}] - {day}", 1), encoding="utf-8")
+    if not is_candidate(version):
+        changelog = CHANGELOG.read_text(encoding="utf-8")
+        released = changelog.replace(UNRELEASED, f"{UNRELEASED}\n\n## [{version}] - {day}", 1)
+        CHANGELOG.write_text(released, encoding="utf-8")
     code = VERSIONED.read_text(encoding="utf-8")
     VERSIONED.write_text(ASSIGNMENT.sub(rf'\g<1>"{version}"', code, count=1), encoding="utf-8")
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+def is_candidate(version: str) -> bool:
+    return "-" in version
+
+
+def section(version: str) -> str | None:
+    """Whose section of the changelog has the notes of a version; None for what is unreleased."""
+    return None if is_candidate(version) else version
+
+
+def precedence(version: str) -> tuple[float, ...]:
+    """A key that sorts versions as Semantic Versioning 2.0.0 does (section 11): candidates before their release."""
+    matched = SEMANTIC.fullmatch(version)
+    assert matched is not None
+    *numbers, candidate = matched.groups()
+    return (*map(int, numbers), int(candidate) if candidate else math.inf)
 
 
 def git(*arguments: str) -> str:
@@ -95,7 +113,7 @@ def git(*arguments: str) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/release", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("version", help="such as 0.2.0")
+    parser.add_argument("version", help="such as 0.2.0 or 0.2.0-rc.1")
     parser.add_argument(
         "--dry-run", action="store_true", help="change nothing; say what stands in the way, and the notes"
     )

@@ -112,7 +112,29 @@ def test_all_that_stands_in_the_way_is_told_at_once(repository: Repository) -> N
     assert "not newer than 0.1.0" in said
     assert "tells nothing under" in said
     assert "tells of 0.1.0 already" in said
-    assert repository.release("v2") == (1, "release: v2 is no version such as 0.2.0\n")
+    assert repository.release("v2") == (1, "release: v2 is no version such as 0.2.0 or 0.2.0-rc.1\n")
+
+
+def test_candidates_are_tagged_with_what_is_unreleased_and_the_release_follows_them(repository: Repository) -> None:
+    for version in ("0.2.0-rc.2", "0.2.0-rc.10"):
+        code, said = repository.release(version)
+        assert code == 0, said
+        assert f'__version__ = "{version}"' in (repository.folder / "gateway/__init__.py").read_text()
+        assert (repository.folder / "CHANGELOG.md").read_text() == CHANGELOG
+        assert "- Served haiku." in repository.git("tag", "--list", f"v{version}", "--format=%(contents)")
+        assert repository.release("--notes", version) == (0, "### Added\n\n- Served haiku.\n")
+    assert repository.release("0.2.0-rc.3")[1] == (
+        "release: 0.2.0-rc.3 is not newer than 0.2.0-rc.10, which is tagged\n"
+    )
+    assert repository.release("0.2.0")[0] == 0
+    assert "## [0.2.0] - 20" in (repository.folder / "CHANGELOG.md").read_text()
+    assert repository.release("0.2.0-rc.11", "--dry-run")[0] == 1
+
+
+@pytest.mark.parametrize("version", ["0.2", "0.2.0-rc", "0.2.0-rc.0", "0.2.0-rc1", "0.2.0-beta.1", "00.2.0", "0.2.0\n"])
+def test_other_spellings_of_a_version_are_refused(repository: Repository, version: str) -> None:
+    code, said = repository.release(version, "--dry-run")
+    assert (code, "is no version such as 0.2.0" in said) == (1, True)
 
 
 def test_this_repository_can_be_released_once_there_is_something_to_tell() -> None:
