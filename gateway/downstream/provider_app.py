@@ -24,12 +24,13 @@ from gateway.errors import (
 from gateway.providers import translate
 from gateway.providers.provider import Dialect, Provider, UpstreamRequest
 from gateway.settings import Limits
-from gateway.telemetry.exchange import Outcome
+from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.retries import Answered, Retries, new_call
 from gateway.upstream.retry_fields import ANSWERED_BY, ATTEMPTS, SHOULD_RETRY
 from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
+from gateway.wire.provider_urls import ProviderUrls, mapped_values
 
 TICKET = "ticket"
 MOST_PATHS = 1024
@@ -151,7 +152,7 @@ class Relay:
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
         try:
-            reply = self._reply(answered, kind)
+            reply = self._reply(exchange, answered, kind)
         except ValueError as error:
             raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
         if kind is None and (body := response.whole()) is not None:
@@ -169,20 +170,23 @@ class Relay:
         frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
         return await stream(request, reply, frames, error_frame)
 
-    def _reply(self, answered: Answered, kind: str | None) -> RelayedResponse:
+    def _reply(self, exchange: Exchange, answered: Answered, kind: str | None) -> RelayedResponse:
         """The response to the client, without its body. Raises ValueError if it cannot be sent."""
         response = answered.response
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
-        status, reason, layout = response.status, response.reason, response.layout
-        lines = headers.client_lines(response.values, layout, key) if kind is None else None
+        status, reason, layout, values = response.status, response.reason, response.layout, response.values
+        if layout.urls:
+            values = mapped_values(values, layout.urls, urls_of(answered.provider), origin_of(exchange))
+        lines = headers.client_lines(values, layout, key) if kind is None else None
         at = layout.content_length
-        length = b"" if at is None else response.values[at]
+        length = b"" if at is None else values[at]
         if lines is not None and (length.isdigit() or not length):
             has_date = b"date" in layout.at
             reply = RelayedResponse.of_lines(status, reason, lines, int(length) if length else None, has_date)
         else:
             without = headers.REPRESENTATION if kind else ()
-            reply = RelayedResponse(status, reason, headers.to_client(response.fields, key=key, without=without))
+            fields = [(name, value) for (name, _), value in zip(response.fields, values, strict=True)]
+            reply = RelayedResponse(status, reason, headers.to_client(fields, key=key, without=without))
         if answered.attempts:
             for name, value in self._told(answered):
                 reply.add(name, value)
@@ -203,6 +207,17 @@ class Relay:
         if shape is StreamMode.JSON or response.status == 204 or response.status >= 300:
             return None
         return None if shape is StreamMode.SSE and response.is_event_stream else shape.content_type
+
+
+def urls_of(provider: Provider) -> ProviderUrls:
+    """What maps the URLs of a provider that is served to its route."""
+    assert provider.base_url is not None
+    return ProviderUrls(provider.base_url, f"/provider/{provider.name}")
+
+
+def origin_of(exchange: Exchange) -> bytes:
+    """The origin that the client called; b"" if it named no host."""
+    return f"{exchange.scheme}://{exchange.host}".encode() if exchange.host else b""
 
 
 def _key_of(provider: Provider) -> bytes:

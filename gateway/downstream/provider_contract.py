@@ -30,9 +30,10 @@ from gateway.schema.operation import JSON, Operation, Parameter, Response
 ABOUT = (
     "Whatever the provider serves below its base URL: any path, any method. Path, query, body, status and fields pass "
     "as they are, both ways, except for hop-by-hop fields, cookies and credentials: the gateway's key goes no further, "
-    "and the provider's own is put in its place. The provider's errors come through untouched; the gateway's own carry "
-    "an X-Gateway-Error field, and are written as this provider writes its own. With a stream mode, the answer takes "
-    "that shape."
+    "and the provider's own is put in its place. Fields with URLs of the provider's own (`Location`, `Link`, "
+    "`X-Goog-Upload-URL` and the like) name this route instead. The provider's errors come through untouched; the "
+    "gateway's own carry an X-Gateway-Error field, and are written as this provider writes its own. With a stream "
+    "mode, the answer takes that shape."
 )
 ANYTHING = "/{tail:(?s:.*)}"  # encoded line ends too: the router matches the decoded path
 VERBATIM = Response(None, "The provider's own response, byte for byte.", media_type="*/*")

@@ -18,6 +18,8 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
+from gateway.wire.provider_urls import URL_FIELDS, Mapper
+
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
 
@@ -126,6 +128,7 @@ class Layout(Struct, frozen=True, gc=False, eq=False):
     order, and so worked out once for most. `at` is where a name, in lower case, stands first; where those stand that
     every response is asked for is told apart, None if they do not.
 
+    `urls` are the places of fields that may hold the provider's own URLs, and what maps those.
     `template` makes lines of those values that are `passing`; None if a name cannot stand in a line.
     """
 
@@ -134,6 +137,7 @@ class Layout(Struct, frozen=True, gc=False, eq=False):
     content_encoding: int | None
     content_length: int | None
     request_id: int | None
+    urls: tuple[tuple[int, Mapper], ...]
     passing: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     connections: int
     lengths: int
@@ -157,6 +161,7 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
         content_encoding=at.get(b"content-encoding"),
         content_length=at.get(b"content-length"),
         request_id=at.get(b"x-request-id", at.get(b"request-id")),
+        urls=tuple([(index, URL_FIELDS[name]) for index, name in enumerate(lower) if name in URL_FIELDS]),
         passing=taking([index for index, passes in enumerate(passing) if passes]),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),
