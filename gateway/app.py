@@ -157,7 +157,14 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     to_pages = open_to_pages(settings.cors)
     mount(to_pages(app), *own)
     by_name = {provider.name: provider for provider in providers}
-    shared = Shared(limited, by_name, http.session, settings.limits, capture=capture.content)
+    shared = Shared(
+        limited,
+        by_name,
+        http.session,
+        settings.limits,
+        capture=capture.content,
+        key_providers=settings.project_key_providers,
+    )
     for bound in configuration.projects:
         app.add_subapp(bound.project.prefix, to_pages(project_app(bound, shared)))
     retries = Retries(limited, by_name, upstream.doors, settings.upstream.retry)

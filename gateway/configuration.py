@@ -139,15 +139,18 @@ def _warnings(reader: Reader, configuration: Configuration) -> Iterator[str]:
     for provider in configuration.providers:
         yield from (f"{provider.name}: {doubt}" for applies, doubt in DOUBTS if applies(provider))
     served = {provider.name for provider in configuration.providers}
+    projects = {bound.project.name for bound in configuration.projects}
     yield from limiters.doubts(
         configuration.settings.rates,
         keys={client.id for client in configuration.clients},
-        projects={bound.project.name for bound in configuration.projects},
+        projects=projects,
         providers=served,
     )
     for client in configuration.clients:
         for name in sorted((client.providers or set()) - served):
             yield f"GATEWAY_API_KEYS: {client.id} may use {name}, which is not a provider that is on"
+        for name in sorted((client.projects or set()) - projects):
+            yield f"GATEWAY_API_KEYS: {client.id} may use {name}, which is not a project that is served"
 
 
 def _lacks_key(provider: Provider) -> bool:

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime
 
 from gateway.access.clients import Client
-from gateway.access.keys import SCOPES
+from gateway.access.keys import ALL, NONE, SCOPES, USES
 from gateway.configuration import Configuration
 from gateway.providers.catalog import KNOWN, missing, sources
 from gateway.providers.provider import Provider
@@ -90,13 +90,20 @@ def _served(reader: Reader, provider: Provider) -> Row:
 
 
 def _client(client: Client, now: float) -> Row:
-    bounds = [f"{name}={_shown(getattr(client, name))}" for name in SCOPES if getattr(client, name) is not None]
-    return client.id, " ".join(bounds) or "no bounds", "expired" if client.expired(now) else ""
+    bounds = [
+        f"{name}={_shown(bound)}"
+        for name in SCOPES
+        if (bound := getattr(client, name)) is not None or name in USES
+    ]
+    return client.id, " ".join(bounds), "expired" if client.expired(now) else ""
 
 
 def _shown(bound: object) -> str:
+    """A scope's value as GATEWAY_API_KEYS writes it."""
+    if bound is None:
+        return ALL
     if isinstance(bound, frozenset):
-        return "|".join(sorted(bound))
+        return "|".join(sorted(bound)) or NONE
     return bound.isoformat() if isinstance(bound, datetime) else str(bound)
 
 

@@ -1,7 +1,7 @@
 """Keys as an operator writes them: `id=secret` or `id=sha256:HEX`, then `;name=value` for each scope.
 
 Entries stand apart by commas or line ends; blank lines and lines that begin with `#` say nothing. A scope is a field of
-`Client` and a line in `SCOPES`.
+`Client` and a line in `SCOPES`. A key that names `providers` or `projects` may use only what it names.
 
 Rule: a problem names the entry by its position and id, never by anything that might be a secret.
 """
@@ -22,10 +22,14 @@ from gateway.settings.limits import Unit, scope
 NAME = "GATEWAY_API_KEYS"
 ABOUT = (
     "Client keys, apart by commas or line ends: `id=secret` or `id=sha256:HEX`, then scopes, such as "
-    "`;providers=openai|mock;projects=demo;expires=2027-01-31;requests=100/minute`. `python -m gateway keys new ID` "
-    "makes one"
+    "`;providers=openai|mock;projects=demo;expires=2027-01-31;requests=100/minute`. A key that names `providers` or "
+    "`projects` may use only what it names; `*` is all, `none` is none. `python -m gateway keys new ID` makes one"
 )
 ABOUT_SCOPES = "Hold keys to their scopes `providers` and `projects`; false: every key may use all that is served"
+
+USES = ("providers", "projects")
+ALL = "*"
+NONE = "none"
 
 PREFIX = "gw_"
 LEAST_BITS = 128
@@ -162,13 +166,20 @@ def _scopes(parts: list[str]) -> dict[str, Any]:
             scopes[name] = SCOPES[name](value)
         except ValueError as error:
             raise ValueError(f"scope {name} {error}") from None
+    if not scopes.keys().isdisjoint(USES):
+        scopes = dict.fromkeys(USES, frozenset[str]()) | scopes
     return scopes
 
 
-def _names(text: str) -> frozenset[str]:
+def _names(text: str) -> frozenset[str] | None:
+    """The names in `text`; None for all there are."""
+    if text == ALL:
+        return None
     names = [name.strip() for name in text.split("|")]
-    if not all(is_id(name) for name in names):
-        raise ValueError("must be names apart by |")
+    if names == [NONE]:
+        return frozenset()
+    if not all(is_id(name) and name != NONE for name in names):
+        raise ValueError(f"must be names separated by |, or {ALL} for all, or {NONE}")
     return frozenset(names)
 
 

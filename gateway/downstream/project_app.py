@@ -1,12 +1,15 @@
 """`/projects/<name>/...`: workflows over HTTP. The routes are mounted from the endpoints' own Operations."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from gateway.access.clients import Client
 from gateway.downstream.body import stored_body
 from gateway.downstream.contract_body import read_checked
 from gateway.downstream.routes import TAG, Served, Tag, mount
@@ -17,13 +20,13 @@ from gateway.errors import Forbidden, InvalidRequest, MethodNotAllowed
 from gateway.projects.binding import BoundProject
 from gateway.projects.project import Endpoint, Project
 from gateway.projects.running import Run
-from gateway.providers.provider import Provider
+from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.schema.operation import Operation, Parameter, Response
 from gateway.settings import Limits
-from gateway.telemetry.exchange import Content, Exchange
+from gateway.telemetry.exchange import Content, Exchange, UpstreamCall
 from gateway.telemetry.logs import speak_for
 from gateway.telemetry.trace_context import new_span_id
-from gateway.upstream.chat import Chat, Model, OpenSession, Tell, Upstream
+from gateway.upstream.chat import Chat, Model, OpenSession, Tell, Upstream, UpstreamAnswer
 from gateway.wire.mode import PARAMETER, StreamMode, asked
 
 PING_SECONDS = 15.0
@@ -40,6 +43,22 @@ class Shared:
     limits: Limits
     capture: bool = False  # keep what was asked and answered, for traces
     ping: float = PING_SECONDS  # seconds of silence
+    key_providers: bool = False  # a workflow may call only the providers that the client's key may use
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedUpstream:
+    """Calls to the providers that a client's key may use. Raises Forbidden for any other."""
+
+    upstream: Upstream
+    client: Client
+
+    def call(
+        self, exchange: Exchange, provider: Provider, request: UpstreamRequest, call: UpstreamCall
+    ) -> AbstractAsyncContextManager[UpstreamAnswer]:
+        if not self.client.may_use_provider(provider.name):
+            raise Forbidden(f"This key may not use the provider {provider.name}, which this workflow calls.")
+        return self.upstream.call(exchange, provider, request, call)
 
 
 def project_app(bound: BoundProject, shared: Shared) -> web.Application:
@@ -100,7 +119,7 @@ class ServedWorkflow:
             return await self._run(request, exchange, said, mode)
 
     async def _run(self, request: web.Request, exchange: Exchange, said: Any, mode: StreamMode) -> web.StreamResponse:
-        async with Run(self.endpoint, self._open_chat, exchange, said) as run:
+        async with Run(self.endpoint, partial(self._open_chat, request[CLIENT]), exchange, said) as run:
             if mode is StreamMode.JSON:
                 return web.Response(body=msgspec.json.encode(await run.reply()), content_type="application/json")
             return await self._stream(request, run, mode)
@@ -120,5 +139,7 @@ class ServedWorkflow:
         failed = error_frame(mode, request[EXCHANGE].id, request.path)
         return await stream(request, response, written(run, opening, mode, self.shared.ping), failed)
 
-    def _open_chat(self, exchange: Exchange, tell: Tell) -> Chat:
-        return Chat(self.shared.upstream, exchange, self.models, http=self.shared.http, tell=tell)
+    def _open_chat(self, client: Client, exchange: Exchange, tell: Tell) -> Chat:
+        shared = self.shared
+        upstream = ScopedUpstream(shared.upstream, client) if shared.key_providers else shared.upstream
+        return Chat(upstream, exchange, self.models, http=shared.http, tell=tell)

@@ -11,6 +11,7 @@ from gateway.settings.cors import CorsSettings, read_cors
 from gateway.settings.limits import RateSettings, read_rates
 from gateway.settings.metrics import MetricsSettings, read_metrics
 from gateway.settings.prices import Prices, read_prices
+from gateway.settings.projects import read_key_providers
 from gateway.settings.proxies import ProxySettings, read_proxies
 from gateway.settings.reader import Reader, Secret, SettingsError, Variable
 from gateway.settings.redis import RedisSettings, read_redis
@@ -113,6 +114,7 @@ class Settings:
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     tcp_keepalive: TcpKeepalive = field(default_factory=TcpKeepalive)
     pool_size: int = 1000
+    project_key_providers: bool = False
 
     @classmethod
     def read(cls, reader: Reader) -> "Settings":
@@ -133,6 +135,7 @@ class Settings:
             upstream=read_upstream(reader),
             tcp_keepalive=read_tcp_keepalive(reader),
             pool_size=_pool_size(reader),
+            project_key_providers=read_key_providers(reader),
         )
 
     @property

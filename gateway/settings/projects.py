@@ -29,6 +29,17 @@ def read_projects(reader: Reader) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def read_key_providers(reader: Reader) -> bool:
+    """Whether a workflow may call only the providers that the client's key may use."""
+    reader.chapter("Projects")
+    return reader.flag(
+        "GATEWAY_PROJECT_KEY_PROVIDERS",
+        False,
+        "Let a workflow call only the providers that the client's key may use; false: a key that may use a project may "
+        "use it with every provider its roles are bound to",
+    )
+
+
 def read_role(reader: Reader, project: str, role: str, does: str, default: str = "") -> Binding | None:
     """The model for a role, which `does` something; None, and a problem, if there is no usable one."""
     variable = role_variable(project, role)

@@ -14,7 +14,7 @@ from gateway import __main__ as command
 from gateway.access.keys import new_key, parse
 from gateway.configuration import Configuration
 
-SECRET = new_key()
+SECRET, OTHER, THIRD = new_key(), new_key(), new_key()
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_check_shows_what_is_configured_and_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environ = {
-        "GATEWAY_API_KEYS": f"team-a={SECRET};providers=openai;expires=2020-01-01",
+        "GATEWAY_API_KEYS": f"team-a={SECRET};providers=openai;expires=2020-01-01,b={OTHER},c={THIRD};projects=demo",
         "OPENAI_API_KEY": "sk-very-secret",
         "GATEWAY_PORT": "9000",
         "GATEWAY_PROT": "1",
@@ -59,7 +59,10 @@ def test_check_shows_what_is_configured_and_no_secret(
         "OPENAI_API_KEY ***",
         "openai on by OPENAI_API_KEY https://api.openai.com openai",
         "azure-openai off set AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT",
-        "team-a providers=openai expires=2020-01-02T00:00:00+00:00 expired",
+        "team-a providers=openai projects=none expires=2020-01-02T00:00:00+00:00 expired",
+        "b providers=* projects=*",
+        "c providers=none projects=demo",
+        "GATEWAY_API_KEYS: c may use demo, which is not a project that is served",
         "GATEWAY_PROT is not a setting of this gateway",
     ):
         assert line in lines

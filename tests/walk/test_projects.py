@@ -7,7 +7,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -37,7 +37,7 @@ class Stage:
     journal: Journal
     road: str
 
-    async def play(self, **roles: str) -> Running:
+    async def play(self, *, settings: Mapping[str, str] | None = None, **roles: str) -> Running:
         """Start with some roles played by other models: `writer="anthropic/mock-model+fail=500"`."""
         cast = {
             "points": "openai/points-model",
@@ -49,7 +49,8 @@ class Stage:
         }
         bound = {f"GATEWAY_PROJECT_DEMO_ROLE_{role.upper()}": model for role, model in cast.items()}
         return await run_gateway(
-            self.stack, environ(self.url, GATEWAY_PROJECTS="demo", GATEWAY_UPSTREAM_ROAD=self.road, **bound)
+            self.stack,
+            environ(self.url, GATEWAY_PROJECTS="demo", GATEWAY_UPSTREAM_ROAD=self.road, **bound, **(settings or {})),
         )
 
     async def quiet(self, seconds: float = 5.0) -> None:
@@ -259,6 +260,31 @@ async def test_a_key_for_other_projects_is_refused_before_the_workflow(stage: St
     assert (await asked(gateway, SUMMARY, TEXT))[0] == 200
     async with gateway.session.get("/projects", headers={"X-API-Key": OTHER_KEY}) as response:
         assert await response.json() == {"projects": []}
+
+
+@pytest.mark.parametrize(
+    ("scopes", "held", "status"),
+    [
+        ("projects=demo", "false", 200),
+        ("projects=demo", "true", 403),
+        ("projects=demo;providers=openai", "false", 200),
+        ("projects=demo;providers=openai", "true", 403),
+        ("projects=demo;providers=openai|anthropic", "true", 200),
+        ("projects=demo;providers=*", "true", 200),
+    ],
+)
+async def test_a_setting_holds_workflows_to_the_providers_of_the_key(
+    stage: Stage, scopes: str, held: str, status: int
+) -> None:
+    keys = f"alice={KEY};{scopes}"
+    gateway = await stage.play(settings={"GATEWAY_API_KEYS": keys, "GATEWAY_PROJECT_KEY_PROVIDERS": held})
+    answered, problem = await asked(gateway, SUMMARY, TEXT)
+    assert answered == status
+    paths = [arrival.target for arrival in stage.journal.arrivals]
+    if status == 200:
+        assert paths == ["/v1/chat/completions", "/v1/messages"]
+    else:
+        assert (problem["code"], "/v1/messages" in paths) == ("permission_denied", False)
 
 
 async def test_the_list_tells_what_there_is(demo: Running) -> None:

@@ -49,6 +49,28 @@ def test_each_scope_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("scopes", "providers", "projects"),
+    [
+        ("", None, None),
+        (";expires=2999-01-01;requests=5/minute", None, None),
+        (";providers=openai", {"openai"}, set()),
+        (";projects=demo", set(), {"demo"}),
+        (";providers=openai;projects=*", {"openai"}, None),
+        (";providers=*;projects=demo", None, {"demo"}),
+        (";providers=*", None, set()),
+        (";providers=none", set(), set()),
+        (";providers=none;projects=none", set(), set()),
+    ],
+)
+def test_a_key_that_names_what_it_may_use_has_nothing_else(
+    scopes: str, providers: set[str] | None, projects: set[str] | None
+) -> None:
+    client = read(f"a={SECRET}{scopes}").named("a")
+    assert client is not None
+    assert (client.providers, client.projects) == (providers, projects)
+
+
+@pytest.mark.parametrize(
     ("text", "instant"),
     [
         ("2027-12-31", datetime(2028, 1, 1, tzinfo=UTC)),
@@ -85,8 +107,10 @@ def test_an_expiry_that_is_no_instant_is_a_problem(text: str) -> None:
         ("a=sha256:abc", "entry 1 (a): sha256: must be followed by 64 hexadecimal digits"),
         (f"a={SECRET};", "entry 1 (a): scope 1 has no known name; there are concurrent, cost, expires, "),
         (f"a={SECRET};admin=yes", "entry 1 (a): scope 1 has no known name"),
-        (f"a={SECRET};providers=", "entry 1 (a): scope providers must be names apart by |"),
-        (f"a={SECRET};providers=openai||mock", "entry 1 (a): scope providers must be names apart by |"),
+        (f"a={SECRET};providers=", "entry 1 (a): scope providers must be names separated by |, or * for all, or none"),
+        (f"a={SECRET};providers=openai||mock", "entry 1 (a): scope providers must be names separated by |"),
+        (f"a={SECRET};providers=openai|none", "entry 1 (a): scope providers must be names separated by |"),
+        (f"a={SECRET};projects=demo|*", "entry 1 (a): scope projects must be names separated by |"),
         (f"a={SECRET};projects=x;projects=y", "entry 1 (a): scope projects is given twice"),
     ],
 )
