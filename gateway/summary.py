@@ -91,9 +91,7 @@ def _served(reader: Reader, provider: Provider) -> Row:
 
 def _client(client: Client, now: float) -> Row:
     bounds = [
-        f"{name}={_shown(bound)}"
-        for name in SCOPES
-        if (bound := getattr(client, name)) is not None or name in USES
+        f"{name}={_shown(bound)}" for name in SCOPES if (bound := getattr(client, name)) is not None or name in USES
     ]
     return client.id, " ".join(bounds), "expired" if client.expired(now) else ""
 
