@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from gateway.errors import GatewayError
 
@@ -22,7 +23,7 @@ class ErrorStyle:
     render: Callable[[GatewayError, str, str], bytes]
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An error of the gateway itself (RFC 9457)."""
 
     type: Annotated[str, Meta(description="A URI that stands for this kind of error.")]
@@ -46,6 +47,12 @@ class OpenAIError(msgspec.Struct, frozen=True):
     """An error in the words of OpenAI's API."""
 
     error: OpenAIErrorDetail
+
+
+class ProblemBody(Problem, frozen=True, omit_defaults=True, kw_only=True):
+    """A response with a problem. It has the members of RFC 9457 and `error`, where the SDKs of providers look."""
+
+    error: Annotated[OpenAIErrorDetail, Meta(description="The same for SDKs of providers, which show `message`.")]
 
 
 class AnthropicErrorDetail(msgspec.Struct, frozen=True):
@@ -89,7 +96,8 @@ def problem(error: GatewayError, request_id: str, path: str) -> Problem:
 
 def problem_body(error: GatewayError, request_id: str, path: str) -> bytes:
     """`problem` as a response body."""
-    return msgspec.json.encode(problem(error, request_id, path))
+    detail = OpenAIErrorDetail(message=error.message, type=error.type, param=error.param, code=error.code)
+    return msgspec.json.encode(ProblemBody(**asdict(problem(error, request_id, path)), error=detail))
 
 
-PROBLEM = ErrorStyle("application/problem+json", Problem, problem_body)
+PROBLEM = ErrorStyle("application/problem+json", ProblemBody, problem_body)

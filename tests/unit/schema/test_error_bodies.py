@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.errors import GatewayError, InvalidRequest, NotFound
-from gateway.schema.error_bodies import PROBLEM, Problem
+from gateway.schema.error_bodies import PROBLEM, ProblemBody
 
 
 def test_a_problem_tells_kind_reason_and_request() -> None:
@@ -17,6 +17,12 @@ def test_a_problem_tells_kind_reason_and_request() -> None:
         "code": "invalid_request",
         "request_id": "req_1",
         "param": "text",
+        "error": {
+            "message": "`text` is missing.",
+            "type": "invalid_request_error",
+            "param": "text",
+            "code": "invalid_request",
+        },
     }
 
 
@@ -31,7 +37,7 @@ def test_a_path_that_is_not_utf_8_is_told_in_escapes() -> None:
 
 def test_every_error_keeps_to_the_contract() -> None:
     for error in _all_errors(GatewayError):
-        assert msgspec.json.decode(PROBLEM.render(error(), "req_1", "/x"), type=Problem).code == error.code
+        assert msgspec.json.decode(PROBLEM.render(error(), "req_1", "/x"), type=ProblemBody).code == error.code
 
 
 def _all_errors(error: type[GatewayError]) -> list[type[GatewayError]]:

@@ -125,7 +125,7 @@ def test_errors_come_from_their_classes(rendered: Any) -> None:
     reference = rendered["paths"]["/projects/echo/say"]["post"]["responses"]["502"]
     response = resolved(rendered, reference)
     body = response["content"]["application/problem+json"]
-    assert body["schema"] == {"$ref": "#/components/schemas/Problem"}
+    assert body["schema"] == {"$ref": "#/components/schemas/ProblemBody"}
     assert list(body["examples"]) == ["upstream_rejected", "upstream_truncated"]
     told = body["examples"]["upstream_rejected"]["value"]
     assert (told["status"], told["title"]) == (502, UpstreamRejected.title)
