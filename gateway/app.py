@@ -20,6 +20,7 @@ from gateway.downstream.api_document import render
 from gateway.downstream.client_address import origin_reader
 from gateway.downstream.cors import open_to_pages, preflights
 from gateway.downstream.demo_app import demo_routes, ticket_routes
+from gateway.downstream.directory import Directory
 from gateway.downstream.dispatch import at_once
 from gateway.downstream.docs_app import docs_routes
 from gateway.downstream.metrics_app import Gathered, metrics_route
@@ -32,6 +33,7 @@ from gateway.downstream.ops_app import ops_routes
 from gateway.downstream.project_app import Shared, project_app
 from gateway.downstream.project_list import project_list
 from gateway.downstream.provider_app import provider_app, unconfigured_app
+from gateway.downstream.provider_list import provider_list
 from gateway.downstream.routes import mount, public_paths
 from gateway.downstream.server_timing import tell_server_timing
 from gateway.downstream.state import RECORDER
@@ -120,6 +122,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     limited = LimitedUpstream(upstream, gate, settings.prices)
     _watch(metrics, recorder, tracing, upstream, kept)
     metrics.watch_each(table.LIMIT_POLICY_REFUSALS, lambda: gate.refusals)
+    directory = Directory(providers, [bound.project for bound in configuration.projects])
     own = (
         *ops_routes(
             build=settings.server.build,
@@ -129,7 +132,8 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         ),
         *demo_routes(),
         *ticket_routes(tickets),
-        project_list([bound.project for bound in configuration.projects]),
+        provider_list(providers),
+        project_list(directory.projects),
         *(() if settings.metrics.on_own_listener else (metrics_route(figures, settings.metrics),)),
         *docs_routes(configuration.docs, lambda: render(app)),
     )
@@ -138,7 +142,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
             observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies), via_name),
-            errors,
+            errors(directory),
             *((preflights,) if settings.cors.origins else ()),
             authenticate(configuration.clients, tickets, public),
             limit(settings.limits, public),
@@ -173,7 +177,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     served = {provider.name for provider in providers}
     for name, known in KNOWN.items():
         if name not in served:
-            app.add_subapp(f"/provider/{name}", to_pages(unconfigured_app(name, known.dialect)))
+            app.add_subapp(f"/provider/{name}", to_pages(unconfigured_app(name, known.dialect, directory)))
 
     def take_over(fresh: Configuration) -> None:
         configuration.clients.replace(fresh.clients)

@@ -107,7 +107,9 @@ class ServedWorkflow:
         exchange, project = request[EXCHANGE], self.project
         exchange.project = project.name
         if not request[CLIENT].may_use_project(project.name):
-            raise Forbidden(f"This key may not use the project {project.name}.")
+            raise Forbidden(
+                f"This key may not use the project {project.name}; GET /projects lists those that it may use."
+            )
         if request.method != "POST" and stored_body(request) is None:
             raise MethodNotAllowed("Without a ticket, this path is asked by POST.", headers={"Allow": "POST"})
         mode = exchange.stream_mode = self._mode(request)

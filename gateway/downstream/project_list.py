@@ -50,7 +50,7 @@ def project_list(projects: Sequence[Project]) -> Served:
         usable = ProjectList([project for project in listed if client.may_use_project(project.name)])
         return web.Response(body=msgspec.json.encode(usable), content_type="application/json")
 
-    return Served(LIST, answer)
+    return Served(LIST, answer, also=f"{LIST.path}/")
 
 
 def _listed(project: Project) -> ListedProject:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from gateway.downstream.body import at_hand, body_for_relay, read_body, stored_body
+from gateway.downstream.directory import Directory
 from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.head import Told
 from gateway.downstream.provider_contract import ANYTHING, customary, passthrough
@@ -18,7 +19,6 @@ from gateway.errors import (
     GatewayError,
     InvalidRequest,
     LoopDetected,
-    ProviderNotConfigured,
     UpstreamError,
 )
 from gateway.providers import translate
@@ -42,20 +42,22 @@ def provider_app(provider: Provider, retries: Retries, limits: Limits) -> web.Ap
     app = web.Application()
     app[DIALECT] = provider.dialect
     app[TAG] = Tag(provider.name, f"Whatever {provider.name} serves, byte for byte.")
-    mount(app, Served(passthrough(provider), Relay(provider, retries, limits).serve))
+    # An empty path is `/` (RFC 9110, section 4.2.3).
+    mount(app, Served(passthrough(provider), Relay(provider, retries, limits).serve, also=""))
     describe(app, *customary(provider))
     return app
 
 
-def unconfigured_app(name: str, dialect: Dialect) -> web.Application:
+def unconfigured_app(name: str, dialect: Dialect, directory: Directory) -> web.Application:
     """The sub-application of a provider that is known but not configured."""
 
     async def refuse(request: web.Request) -> web.StreamResponse:
-        raise ProviderNotConfigured(f"The provider {name} is not configured on this gateway.")
+        raise directory.provider_not_configured(name, request[CLIENT])
 
     app = web.Application()
     app[DIALECT] = dialect
-    app.router.add_route("*", ANYTHING, refuse)
+    for path in (ANYTHING, ""):
+        app.router.add_route("*", path, refuse)
     return app
 
 
@@ -79,7 +81,9 @@ class Relay:
         head = told.head
         exchange.provider = provider.name
         if not client.may_use_provider(provider.name):
-            raise Forbidden(f"This key may not use the provider {provider.name}.")
+            raise Forbidden(
+                f"This key may not use the provider {provider.name}; GET /provider lists those that it may use."
+            )
         if head.passed_here:
             raise LoopDetected()
         plan = shape = None

@@ -12,10 +12,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An operation, and what answers it."""
+    """An operation, and what answers it; at `also`, another spelling of its path, too."""
 
     operation: Operation
     handler: Handler
+    also: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,11 @@ def mount(app: web.Application, *served: Served) -> None:
     """Add a route for each; HEAD goes with GET, except where a GET is a stream."""
     for one in served:
         operation = one.operation
-        if operation.method == "GET" and not operation.streams:
-            app.router.add_get(operation.path, one.handler)
-        else:
-            app.router.add_route(operation.method, operation.path, one.handler)
+        for path in (operation.path,) if one.also is None else (operation.path, one.also):
+            if operation.method == "GET" and not operation.streams:
+                app.router.add_get(path, one.handler)
+            else:
+                app.router.add_route(operation.method, path, one.handler)
         describe(app, operation)
 
 

@@ -242,6 +242,11 @@ class Exchange(Struct, eq=False):
     waited_for_client_ns: int = 0  # in back-pressure from the client
     calls: list[UpstreamCall] = field(default_factory=list)
 
+    @property
+    def origin(self) -> str:
+        """Scheme and authority as the client sees them; "" where it named no host (HTTP/1.0)."""
+        return f"{self.scheme}://{self.host}" if self.host else ""
+
     def failed(self, error: GatewayError) -> None:
         """Note how this exchange ended, unless it had ended already."""
         if self.error is None:

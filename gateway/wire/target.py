@@ -18,7 +18,9 @@ def below(target: str, prefix: str) -> str:
     """Path and query of `target` after `prefix`, verbatim, at least `/`. InvalidRequest if it leads elsewhere."""
     if not target.startswith(prefix):
         raise InvalidRequest("The request target is spelled in a way that is not passed on.")
-    rest = target[len(prefix) :] or "/"
+    rest = target[len(prefix) :]
+    if not rest or rest.startswith("?"):
+        rest = f"/{rest}"
     path = rest.partition("?")[0]
     if not path.startswith("/") or _UNWRITABLE.search(path) or climbs(path):
         raise InvalidRequest("The path must not contain dot segments, backslashes, blanks or control characters.")

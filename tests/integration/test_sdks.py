@@ -212,3 +212,36 @@ async def test_gemini_errors_are_the_sdks_own(gateway: Running, genai_sdk: genai
     assert (wrong_key.value.code, wrong_key.value.status) == (401, "UNAUTHENTICATED")
     await stranger.aio.aclose()
     stranger.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "meant"),
+    [
+        ("", "not_found", "The base URL for {} is {}/provider/{}"),
+        ("/provider/{}x", "provider_not_configured", "Did you mean {}?"),
+    ],
+)
+@pytest.mark.parametrize("api", ["openai", "anthropic", "gemini"])
+async def test_a_wrong_base_url_is_explained_in_the_sdks_exception(
+    gateway: Running, api: str, path: str, code: str, meant: str
+) -> None:
+    base_url, message = f"{gateway.url}{path.format(api)}", meant.format(api, gateway.url, api)
+    if api == "openai":
+        async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{base_url}/v1") as openai_sdk:
+            with pytest.raises(openai.NotFoundError) as raised:
+                await openai_sdk.models.list()
+        assert (raised.value.code, raised.value.type) == (code, "invalid_request_error")
+        assert message in raised.value.message
+    elif api == "anthropic":
+        async with anthropic.AsyncAnthropic(api_key=KEY, base_url=base_url) as anthropic_sdk:
+            with pytest.raises(anthropic.NotFoundError) as refused:
+                await anthropic_sdk.messages.create(
+                    model=MODEL, max_tokens=5, messages=[{"role": "user", "content": QUESTION}]
+                )
+        assert message in refused.value.message
+    else:
+        genai_sdk = genai.Client(api_key=KEY, http_options=types.HttpOptions(base_url=base_url))
+        with pytest.raises(genai_errors.ClientError) as failed:
+            await genai_sdk.aio.models.generate_content(model=MODEL, contents=QUESTION)
+        assert message in (failed.value.message or "")
+        await genai_sdk.aio.aclose()

@@ -439,7 +439,7 @@ async def test_a_key_is_held_to_its_providers(gateway: Running, upstream: Script
 async def test_a_known_provider_that_is_not_configured_says_so(gateway: Running) -> None:
     async with gateway.session.get("/provider/mistral/v1/models") as response:
         assert response.status == 404
-        assert "not configured" in (await response.json())["error"]["message"]
+        assert "No provider mistral is configured" in (await response.json())["error"]["message"]
     async with gateway.session.get("/provider/nobody/v1/models") as response:
         assert response.status == 404
         assert "No provider nobody is configured" in (await response.json(content_type=None))["detail"]

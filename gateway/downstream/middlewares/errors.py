@@ -5,12 +5,12 @@
 
 import asyncio
 import logging
-import re
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
-from gateway.downstream.state import DIALECT, EXCHANGE, STARTED
+from gateway.downstream.directory import Directory
+from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STARTED
 from gateway.errors import (
     Drained,
     GatewayError,
@@ -18,7 +18,6 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
-    ProviderNotConfigured,
     Unauthenticated,
 )
 from gateway.providers.provider import Dialect
@@ -29,38 +28,36 @@ ERROR_FIELD = "x-gateway-error"
 logger = logging.getLogger("gateway")
 
 
-@web.middleware
-async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure that comes back from further in."""
-    exchange = request._state[EXCHANGE]
-    try:
-        return await handler(request)
-    except asyncio.CancelledError:
-        if exchange.error != Drained.code:
-            raise
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
-        error: GatewayError = Drained(retry_after=1)
-    except Exception as exc:
-        error = _not_served(request) if isinstance(exc, web.HTTPNotFound) else as_gateway_error(exc)
-    exchange.failed(error)
-    if STARTED in request:  # a second response would hang the client
-        if request.transport is not None:
-            request.transport.close()
-        return request[STARTED]
-    return answer(error, dialect_of(request), exchange.id, request.path)
+def errors(directory: Directory) -> Middleware:
+    """Answer every failure that comes back from further in; `directory` knows what a path that leads nowhere meant."""
 
+    @web.middleware
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        exchange = request._state[EXCHANGE]
+        try:
+            return await handler(request)
+        except asyncio.CancelledError:
+            if exchange.error != Drained.code:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            error: GatewayError = Drained(retry_after=1)
+        except Exception as exc:
+            error = not_found(request) if isinstance(exc, web.HTTPNotFound) else as_gateway_error(exc)
+        exchange.failed(error)
+        if STARTED in request:  # a second response would hang the client
+            if request.transport is not None:
+                request.transport.close()
+            return request[STARTED]
+        return answer(error, dialect_of(request), exchange.id, request.path)
 
-def _not_served(request: web.Request) -> GatewayError:
-    """Nothing is there; below /provider/ that means that no such provider is configured."""
-    below = _PROVIDER.match(request.raw_path)
-    if below is None:
-        return NotFound()
-    return ProviderNotConfigured(f"No provider {below[1]} is configured on this gateway.")
+    def not_found(request: web.Request) -> GatewayError:
+        if CLIENT not in request:
+            return NotFound()
+        return directory.not_found(request.raw_path.partition("?")[0], request[CLIENT], request[EXCHANGE].origin)
 
-
-_PROVIDER = re.compile(r"/provider/([A-Za-z0-9._-]{1,64})(?:[/?]|$)")
+    return answered
 
 
 def as_gateway_error(exc: Exception) -> GatewayError:

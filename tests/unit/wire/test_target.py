@@ -28,6 +28,7 @@ def test_what_stays_below_is_taken_verbatim(rest: str) -> None:
 
 def test_the_bare_prefix_is_its_root() -> None:
     assert below(PREFIX, PREFIX) == "/"
+    assert below(f"{PREFIX}?a=1", PREFIX) == "/?a=1"
 
 
 @pytest.mark.parametrize(

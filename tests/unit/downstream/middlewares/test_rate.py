@@ -12,6 +12,7 @@ from gateway.access.budgets import Budgets
 from gateway.access.clients import Client
 from gateway.access.gate import Gate, Tokens
 from gateway.access.rate_memory import MemoryLimiter
+from gateway.downstream.directory import Directory
 from gateway.downstream.middlewares.errors import errors
 from gateway.downstream.middlewares.rate import rate, show_limits
 from gateway.downstream.relayed import RelayedResponse
@@ -49,7 +50,7 @@ def application(gate: Gate, handler: Handler, client: Client | None = ALICE) -> 
             request[CLIENT] = client
         return await handler(request)
 
-    app = web.Application(middlewares=[known, errors, rate(gate)])
+    app = web.Application(middlewares=[known, errors(Directory((), ())), rate(gate)])
     app.on_response_prepare.append(_show)
     for name in ("openai", "anthropic", "gemini", "other"):
         provider = web.Application()
