@@ -152,7 +152,7 @@ class Relay:
         if response.status >= 500:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = None if shape is None else self._new_kind(response, shape)
-        coded = response.content_encoding not in (b"", b"identity")
+        coded = bool(response.codings)
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
         try:

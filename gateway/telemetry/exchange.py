@@ -133,6 +133,7 @@ class Facts(Struct):
     usage: Usage | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)  # invocation parameters: no messages, no tools
     content: Content | None = None
+    usage_error: str = ""  # why `usage` could not be read: `content_coding` or `implausible`
 
 
 class TraceIds(Struct):

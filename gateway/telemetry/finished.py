@@ -128,6 +128,9 @@ class FinishedExchanges:
             call.reused_connection,
             call.connected is None,
         )
+        if facts.usage_error:
+            provider = self._providers.get(call.provider, OTHER)
+            self._families.count(table.USAGE_ERRORS, provider, facts.usage_error).value += 1
         series = self._calls.get(kind) or self._call_series(kind)
         rows = series.rows
         if not rows:

@@ -191,6 +191,11 @@ TOKEN_DETAILS = _counter(
     "Parts of gateway_tokens_total: cache_read and cache_write of the input, reasoning of the output.",
     *("provider", "model", "type"),
 )
+USAGE_ERRORS = _counter(
+    "gateway_usage_errors_total",
+    "Answers whose usage was not used: content_coding (the body could not be decoded) or implausible.",
+    *("provider", "reason"),
+)
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 TOKEN_USAGE = Metric(
     "gen_ai_client_token_usage",

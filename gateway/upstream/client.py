@@ -18,7 +18,7 @@ from gateway.telemetry.metrics import PoolUse
 from gateway.upstream.circuit import Door
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.line import Line, Number
-from gateway.upstream.response import NO_CAPTURE, Capture, UpstreamResponse
+from gateway.upstream.response import DECODED_ON_THE_LOOP, NO_CAPTURE, Capture, UpstreamResponse
 from gateway.upstream.transport import TransportFactory
 
 PARSED_ON_THE_LOOP = 1 << 20  # bytes
@@ -181,6 +181,8 @@ class OpenCall:
             size += response.kept
         if size > PARSED_ON_THE_LOOP:
             return True
+        if response is not None and response.codings and response.undecoded > DECODED_ON_THE_LOOP:
+            return True
         call.unread = self._facts  # read when the client has everything
         return False
 
@@ -200,4 +202,7 @@ class OpenCall:
         # By position: this is called for every exchange.
         capture = self._capture
         parameters = capture.parameters and self._exchange.trace.sampled
-        return self._provider.dialect.facts(self._call.path, sent, head, tail, capture.content, parameters, whole)
+        facts = self._provider.dialect.facts(self._call.path, sent, head, tail, capture.content, parameters, whole)
+        if response is not None and response.codings and facts.operation and not response.is_readable:
+            facts.usage_error = "content_coding"
+        return facts

@@ -13,12 +13,14 @@ from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.providers.provider import Provider
 from gateway.providers.reading.ends import is_array
 from gateway.telemetry.exchange import Outcome, UpstreamCall
-from gateway.upstream.content_coding import MOST_BYTES, readable
+from gateway.upstream.coded_tap import CodedTap
+from gateway.upstream.content_coding import codings_of
 from gateway.upstream.tap import HEAD, TAIL, Tap
 from gateway.upstream.transport import Fields, Incoming, Sink
 from gateway.wire import sse
 
 _EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
+DECODED_ON_THE_LOOP = 1024  # bytes, which decode to 2 MiB at most
 DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
 
 
@@ -44,8 +46,8 @@ class UpstreamResponse:
         "_incoming",
         "_listening",
         "_provider",
+        "codings",
         "complete",
-        "content_encoding",
         "is_event_stream",
         "layout",
         "reason",
@@ -70,8 +72,12 @@ class UpstreamResponse:
         self.layout = layout = incoming.layout
         at = layout.content_type
         self.is_event_stream = at is not None and status < 300 and values[at].lower().startswith(_EVENT_STREAM)
-        at = layout.content_encoding
-        self.content_encoding = b"" if at is None else values[at].lower()
+        self.codings = () if layout.content_encoding is None else self._codings(layout.content_encoding)
+
+    def _codings(self, at: int) -> tuple[bytes, ...]:
+        if self.layout.encodings == 1:
+            return codings_of(self.values[at])
+        return codings_of(b",".join([value for name, value in self.fields if name.lower() == b"content-encoding"]))
 
     def field(self, name: bytes) -> bytes:
         """The first value of a field, in lower case; b"" if there is none."""
@@ -87,8 +93,26 @@ class UpstreamResponse:
         tap = self._listening
         if tap is None:
             capture = self._capture
-            tap = self._listening = Tap(HEAD, capture.limit if capture.content else TAIL)
+            tail = capture.limit if capture.content else TAIL
+            tap = self._listening = CodedTap(self.codings, HEAD, tail) if self._is_decoded else Tap(HEAD, tail)
         return tap
+
+    @property
+    def _is_decoded(self) -> bool:
+        """Whether the body has codings, and anything is read off it."""
+        return bool(self.codings) and (self.is_event_stream or self._provider.dialect.operation(self._call.path) != "")
+
+    @property
+    def undecoded(self) -> int:
+        """The coded bytes that are still to be decoded for the record."""
+        tap = self._listening
+        return tap.waiting if isinstance(tap, CodedTap) else 0
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether what is kept of the body is without codings, all of which could be decoded."""
+        tap = self._listening
+        return not self.codings or (isinstance(tap, CodedTap) and not tap.failed)
 
     @property
     def kept(self) -> int:
@@ -111,7 +135,7 @@ class UpstreamResponse:
                 call.chunks += 1
                 call.bytes_received += len(chunk)
                 tap.hear(chunk)  # after the client has it: a tap delays nobody
-            self._must_have_ended()
+            await self._must_have_ended()
         except GatewayError as error:
             call.failed(error)
             raise
@@ -126,7 +150,10 @@ class UpstreamResponse:
             call = self._call
             call.first_byte = monotonic_ns()
             call.chunks, call.bytes_received = 1, len(body)
-            self._body = body
+            if self.codings:
+                self._tap.hear(body)
+            else:
+                self._body = body
         self.complete = True
         return body
 
@@ -135,7 +162,7 @@ class UpstreamResponse:
         call, tap = self._call, self._tap
         try:
             await self._incoming.hand_over(sink, tap)
-            self._must_have_ended()
+            await self._must_have_ended()
         except GatewayError as error:
             call.failed(error)
             raise
@@ -143,32 +170,26 @@ class UpstreamResponse:
             call.first_byte, call.chunks, call.bytes_received = tap.first, tap.pieces, tap.size
         self.complete = True
 
-    def _must_have_ended(self) -> None:
+    async def _must_have_ended(self) -> None:
         dialect, path = self._provider.dialect, self._call.path
+        if self.undecoded > DECODED_ON_THE_LOOP:
+            await asyncio.to_thread(self.ends)
         if not self.is_event_stream and not (self._is_array and dialect.streams(path, "", b"")):
             return
-        # Of a coded stream that was too long, or in a coding unknown here, the end cannot be seen.
-        end = self._decoded() if self.content_encoding else self._tap.end()
-        if end is not None and not dialect.ended(path, end):
+        # Of a coded stream that could not be decoded the end cannot be seen.
+        if self.is_readable and not dialect.ended(path, self._tap.end()):
             raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
 
     @property
     def _is_array(self) -> bool:
         return self.status < 300 and is_array(self._tap.head)
 
-    def _decoded(self) -> bytes | None:
-        body, _, whole = self.ends()
-        return body if whole and 0 < len(body) < MOST_BYTES else None
-
     def ends(self) -> tuple[bytes, bytes, bool]:
         """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
-        coding = self.content_encoding
         if self._body:
-            return (readable(self._body, coding) if coding else self._body), b"", True
+            return self._body, b"", True
         tap = self._tap
-        if not coding:
-            return tap.head, tap.tail, tap.whole
-        return readable(tap.head + tap.tail, coding) if tap.whole else b"", b"", tap.whole
+        return tap.head, tap.tail, tap.whole
 
     async def drop(self) -> None:
         """Pass nothing of this response on. What is short is read, so that its connection can be used again."""

@@ -141,6 +141,7 @@ class Layout(Struct, frozen=True, gc=False, eq=False):
     passing: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     connections: int
     lengths: int
+    encodings: int
     template: bytes | None
 
 
@@ -165,6 +166,7 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
         passing=taking([index for index, passes in enumerate(passing) if passes]),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),
+        encodings=lower.count(b"content-encoding"),
         template=b"".join([name.replace(b"%", b"%%") + b": %b\r\n" for name in kept]) if all_tokens(kept) else None,
     )
     if len(_LAYOUTS) >= _MOST_LAYOUTS:
