@@ -69,6 +69,7 @@ class TracingSettings:
     fields: Mapping[str, Secret] = field(default_factory=dict)
     service: str = "llm-gateway"
     sample_ratio: float = 1.0
+    without_key: bool = False  # trace requests for which no key was accepted
     export_timeout: float = 2.0
     queue_bytes: int = 32 * MIB
     content: ContentSettings = field(default_factory=ContentSettings)
@@ -89,6 +90,11 @@ def read_tracing(reader: Reader) -> TracingSettings:
         service=reader.text("OTEL_SERVICE_NAME", "llm-gateway", "What spans call this service"),
         sample_ratio=reader.ratio(
             "GATEWAY_TRACE_SAMPLE_RATIO", 1, "Share of the traces beginning here that is recorded; clients' own stand"
+        ),
+        without_key=reader.flag(
+            "GATEWAY_TRACE_WITHOUT_KEY",
+            False,
+            "Trace requests for which no gateway key was accepted, too: probes, scrapes, pages, refused requests",
         ),
         export_timeout=reader.seconds("GATEWAY_TRACE_EXPORT_TIMEOUT", 2, "Seconds Phoenix gets to take spans"),
         queue_bytes=reader.integer(

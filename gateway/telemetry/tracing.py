@@ -49,6 +49,7 @@ class Tracing:
         self.counts = SpanCounts()
         self._settings = settings
         self._project = settings.phoenix_project(None)
+        self._without_key = settings.without_key
         self._tree = SpanTree(ContentRules(settings.content), vendors or {})
         self._export = SpanExport(settings, self.counts)
         self._waiting: deque[Exchange] = deque()
@@ -60,7 +61,7 @@ class Tracing:
 
     def view(self, exchange: Exchange) -> None:
         """Take a finished exchange, or count its spans as dropped where too much is waiting already."""
-        if not exchange.trace.sampled:
+        if not exchange.trace.sampled or (exchange.client is None and not self._without_key):
             return
         if self._stopping or self._export.room <= 0 or (self._weighs and self._too_much_waits()):
             self.counts.dropped += _spans_of(exchange)

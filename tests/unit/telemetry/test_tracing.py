@@ -100,7 +100,7 @@ class TestSending:
         async with Tracing(settings(collector, projects={"DEMO": "demos"})) as tracing:
             tracing.view(made.unary())
             tracing.view(made.project())
-            tracing.view(made.refused())
+            tracing.view(made.opened(status=403))
             received = await collector.received()
         found = read_spans.of_request(received.body)
         assert {name: len(spans) for name, spans in found.items()} == {"gateway": 3, "demos": 4}
@@ -126,6 +126,16 @@ class TestSending:
         async with Tracing(settings(collector)) as tracing:
             tracing.view(unsampled)
         assert collector.requests == [] and tracing.counts == SpanCounts()
+
+    @pytest.mark.parametrize("without_key", [False, True])
+    async def test_an_exchange_without_a_key_is_traced_only_by_a_setting(
+        self, collector: ScriptedUpstream, without_key: bool
+    ) -> None:
+        anonymous = made.opened(client=None, status=401)
+        async with Tracing(settings(collector, without_key=without_key)) as tracing:
+            tracing.view(anonymous)
+        assert len(collector.requests) == tracing.counts.sent == without_key
+        assert tracing.counts.dropped == tracing.counts.failed == 0
 
     async def test_a_large_prompt_goes_through(self, collector: ScriptedUpstream) -> None:
         exchange = made.unary()
@@ -196,7 +206,7 @@ class TestTheView:
         assert "sk-secret" not in caplog.text
 
     async def test_what_waits_to_be_written_is_bounded_in_number(self, collector: ScriptedUpstream) -> None:
-        exchanges = [made.refused() for _ in range(MOST_WAITING + 7)]
+        exchanges = [made.opened(status=403) for _ in range(MOST_WAITING + 7)]
         async with Tracing(settings(collector, content=SHOWN)) as tracing:
             for exchange in exchanges:  # without a pause: nothing else runs
                 tracing.view(exchange)
