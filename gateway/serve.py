@@ -27,7 +27,7 @@ from gateway.settings.metrics import MetricsSettings
 from gateway.telemetry import logs
 from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.telemetry.log_writer import LogWriter
-from gateway.telemetry.metric_table import LOG_LINES_LOST, MALFORMED_REQUESTS
+from gateway.telemetry.metric_table import LOG_LINES_LOST, LOG_LINES_OMITTED, MALFORMED_REQUESTS
 from gateway.telemetry.trace_context import Sampler, open_trace
 from gateway.workers.handover import Handover, inherited
 from gateway.workers.sockets import BACKLOG, Sockets, listening
@@ -84,8 +84,10 @@ async def opened(
 ) -> AsyncIterator[tuple[Gateway, "Listener"]]:
     """A gateway that serves on `sockets` while the block runs."""
     settings = configuration.settings
-    gateway = build(configuration, (logs.access_view(settings.log, writer),), common)
+    access_view = logs.AccessView(settings.log, writer)
+    gateway = build(configuration, (access_view,), common)
     gateway.metrics.watch(LOG_LINES_LOST, (), lambda: writer.lost)
+    gateway.metrics.watch(LOG_LINES_OMITTED, (), lambda: access_view.omitted)
     async with Listener(gateway, sockets.clients, settings.limits) as listener:
         async with metrics_listener(gateway.figures, settings.metrics, sockets.metrics):
             spare_collections()

@@ -82,11 +82,15 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """`format` is json, text, or auto: text on a terminal. `file` "" is standard output."""
+    """`format` is json, text, or auto: text on a terminal. `file` "" is standard output.
+
+    `without_key_rate` is the number of lines a second for requests without an accepted key.
+    """
 
     level: str = "info"
     format: str = "auto"
     file: str = ""
+    without_key_rate: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,12 @@ def _log(reader: Reader) -> Log:
             "GATEWAY_LOG_FORMAT", "auto", ("auto", "json", "text"), "auto: text on a terminal, else JSON"
         ),
         file=reader.writable_file("GATEWAY_LOG_FILE", "File to log to, reopened on SIGHUP; not set: standard output"),
+        without_key_rate=reader.integer(
+            "GATEWAY_LOG_WITHOUT_KEY_RATE",
+            100,
+            "Log lines a second, per worker, for requests for which no gateway key was accepted; others are counted",
+            least=1,
+        ),
     )
 
 

@@ -17,7 +17,6 @@ from gateway.settings import Log
 from gateway.telemetry import access_log
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.log_writer import LogWriter
-from gateway.telemetry.recorder import View
 
 FIELDS: dict[str, str] = {
     "time": "when it was said, RFC 3339, UTC",
@@ -68,17 +67,35 @@ def wants_json(log: Log) -> bool:
     return log.format == "json" or (log.format == "auto" and (bool(log.file) or not sys.stdout.isatty()))
 
 
-def access_view(log: Log, writer: LogWriter) -> View:
-    """The view that writes one line per exchange; those below the level asked for are left out."""
-    line = access_log.json_line if wants_json(log) else access_log.text_line
-    least = logging.getLevelNamesMapping()[log.level.upper()]
-    calm = least <= logging.INFO
+class AccessView:
+    """The view that writes one line per exchange; those below the level asked for are left out.
 
-    def view(exchange: Exchange) -> None:
-        if calm or exchange.outcome in access_log.LOUD:
-            writer.write(line(exchange))
+    Exchanges for which no key was accepted get `without_key_rate` lines a second; `omitted` counts the rest.
+    """
 
-    return view
+    def __init__(self, log: Log, writer: LogWriter) -> None:
+        self.omitted = 0
+        self._writer = writer
+        self._line = access_log.json_line if wants_json(log) else access_log.text_line
+        self._calm = logging.getLevelNamesMapping()[log.level.upper()] <= logging.INFO
+        self._rate = log.without_key_rate
+        self._second = 0  # in which the last exchange without a key ended
+        self._written = 0  # lines of exchanges without a key in that second
+
+    def __call__(self, exchange: Exchange) -> None:
+        if not self._calm and exchange.outcome not in access_log.LOUD:
+            return
+        if exchange.client is None and not self._has_room(exchange):
+            self.omitted += 1
+            return
+        self._writer.write(self._line(exchange))
+
+    def _has_room(self, exchange: Exchange) -> bool:
+        second = (exchange.ended or exchange.started) // 1_000_000_000
+        if second != self._second:
+            self._second, self._written = second, 0
+        self._written += 1
+        return self._written <= self._rate
 
 
 def through(writer: LogWriter, log: Log) -> logging.Handler:

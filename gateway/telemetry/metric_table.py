@@ -231,6 +231,9 @@ SPANS = _counter(
     "gateway_spans_total", "Spans for Phoenix: sent, failed (to be sent) or dropped (queue full).", "result"
 )
 LOG_LINES_LOST = _counter("gateway_log_lines_lost_total", "Log lines that could not be written.")
+LOG_LINES_OMITTED = _counter(
+    "gateway_log_lines_omitted_total", "Log lines of requests without an accepted key, above the configured rate."
+)
 VIEW_FAILURES = _counter("gateway_view_failures_total", "Finished exchanges that a view failed to show.")
 OVERFLOWS = _counter(
     "gateway_metric_overflows_total", "Label sets that found their metric full and were counted as _other.", "metric"

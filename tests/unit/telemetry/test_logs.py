@@ -120,7 +120,21 @@ def test_text_is_for_reading(kept: Kept) -> None:
 
 @pytest.mark.parametrize(("level", "count"), [("debug", 2), ("info", 2), ("warning", 1), ("error", 1)])
 def test_exchanges_that_went_well_are_left_out_above_info(kept: Kept, level: str, count: int) -> None:
-    view = logs.access_view(Log(format="json", level=level), kept)  # type: ignore[arg-type]
+    view = logs.AccessView(Log(format="json", level=level), kept)  # type: ignore[arg-type]
     view(exchange())
     view(exchange(outcome=Outcome.UPSTREAM_TRUNCATED))
     assert len(kept.lines) == count
+
+
+def test_lines_of_requests_without_a_key_are_bounded_in_each_second_and_the_rest_is_counted(kept: Kept) -> None:
+    view = logs.AccessView(Log(format="json", without_key_rate=3), kept)  # type: ignore[arg-type]
+    for second in (10, 11):
+        for number in range(5):
+            for client in (None, "team-a"):
+                made = exchange(client=client, id=f"{client}-{second}-{number}")
+                made.ended = second * 1_000_000_000 + number
+                view(made)
+    ids = [json.loads(line)["request_id"] for line in kept.lines]
+    assert [each for each in ids if each.startswith("None")] == [f"None-{s}-{n}" for s in (10, 11) for n in range(3)]
+    assert len([each for each in ids if each.startswith("team-a")]) == 10
+    assert view.omitted == 4
