@@ -150,7 +150,7 @@ def test_a_dashboard_is_one_that_grafana_can_lay_out(file: Path) -> None:
         taken |= cells
     for panel in shown:
         assert panel["title"] and panel["description"].endswith(".")
-        assert [target["refId"] for target in panel["targets"]] == list("ABCDE"[: len(panel["targets"])])
+        assert [target["refId"] for target in panel["targets"]] == list("ABCDEF"[: len(panel["targets"])])
 
 
 def test_every_metric_is_on_a_dashboard() -> None:
