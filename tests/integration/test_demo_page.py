@@ -10,7 +10,7 @@ import pytest
 from gateway.mock_upstream import Behaviour, mock_app, serving
 from tests import needing
 from tests.integration.chromium import Chromium
-from tests.running import KEY, Running, environ, run_gateway
+from tests.running import KEY, OTHER_KEY, Running, environ, run_gateway
 
 
 @pytest.fixture
@@ -29,10 +29,26 @@ async def browser() -> AsyncIterator[Chromium]:
 
 async def ask(browser: Chromium, gateway: Running, provider: str, key: str = KEY, model: str = "mock-model") -> None:
     await browser.goto(f"{gateway.url}/demo")
-    fields = {"key": key, "provider": provider, "dialect": provider, "model": model}
-    for name, value in fields.items():
-        await browser.evaluate(f"document.getElementById('{name}').value = '{value}'")
+    await enter(browser, "key", key)
+    await browser.until("/Ready|Refused/.test(document.getElementById('state').textContent)")
+    await enter(browser, "provider", provider)
+    await enter(browser, "model", model)
     await browser.evaluate("document.getElementById('start').click()")
+
+
+async def enter(browser: Chromium, name: str, value: str) -> None:
+    await browser.evaluate(
+        f"{{const field = document.getElementById('{name}'); field.value = '{value}';"
+        "field.dispatchEvent(new Event('change'))}"
+    )
+
+
+async def shown(browser: Chromium) -> dict[str, str]:
+    """What stands in the fields that the page fills in."""
+    return {
+        name: await browser.evaluate(f"document.getElementById('{name}').value")
+        for name in ("provider", "dialect", "model")
+    }
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
@@ -60,3 +76,31 @@ async def test_the_browser_does_not_ask_twice(browser: Chromium, gateway: Runnin
 async def test_a_wrong_key_is_told(browser: Chromium, gateway: Running) -> None:
     await ask(browser, gateway, "openai", key="wrong")
     await browser.until("document.getElementById('state').textContent.startsWith('Refused')")
+
+
+async def test_it_is_filled_in_with_what_the_key_may_use(browser: Chromium, gateway: Running) -> None:
+    await browser.goto(f"{gateway.url}/demo")
+    assert await shown(browser) == {"provider": "", "dialect": "openai", "model": ""}
+    page = await browser.evaluate("document.documentElement.outerHTML")
+    assert not any(name in page for name in ("/provider/", "gpt", "mock"))
+    await enter(browser, "key", KEY)
+    await browser.until("document.getElementById('provider').value")
+    assert await shown(browser) == {"provider": "openai", "dialect": "openai", "model": "gpt-6-sol"}
+    await enter(browser, "provider", "gemini")
+    assert await shown(browser) == {"provider": "gemini", "dialect": "gemini", "model": "gemini-3.8-flash"}
+    await enter(browser, "key", OTHER_KEY)
+    await browser.until("document.getElementById('provider').value === 'anthropic'")
+    assert await shown(browser) == {"provider": "anthropic", "dialect": "anthropic", "model": "claude-opus-5-5"}
+    assert await browser.evaluate("document.getElementById('provider').options.length") == 1
+    if shots := os.environ.get("GATEWAY_TEST_SCREENSHOTS"):
+        await browser.screenshot(Path(shots) / "demo-filled-in.png")
+
+
+async def test_a_key_that_was_just_typed_is_enough(browser: Chromium, gateway: Running) -> None:
+    """Enter in the key's field both changes it and submits the form."""
+    await browser.goto(f"{gateway.url}/demo")
+    await browser.evaluate(f"document.getElementById('key').value = '{KEY}'")
+    await browser.evaluate("document.getElementById('start').click()")
+    await browser.until("document.getElementById('state').textContent.startsWith('Complete')")
+    called = next(exchange for exchange in gateway.exchanges if exchange.calls)
+    assert (called.provider, called.calls[0].facts.request_model) == ("openai", "gpt-6-sol")

@@ -4,6 +4,7 @@
 
 const field = (id) => document.getElementById(id);
 let source = null;
+let listed = { key: null, providers: [] }; // what the key may use
 
 const DIALECTS = {
   openai: {
@@ -45,15 +46,41 @@ function finish(text) {
   say(text);
 }
 
+async function answerOf(response) {
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error?.message ?? response.statusText);
+  return answer;
+}
+
+function options(names) {
+  return names.map((name) => new Option(name, name));
+}
+
+function chooseProvider() {
+  const chosen = listed.providers.find((provider) => provider.name === field("provider").value);
+  field("dialect").value = chosen?.dialect ?? "openai";
+  field("model").value = chosen?.models[0] ?? "";
+  field("models").replaceChildren(...options(chosen?.models ?? []));
+}
+
+async function listProviders() {
+  const key = field("key").value;
+  if (key === listed.key) return;
+  const { providers } = key ? await answerOf(await fetch("/provider", { headers: { "X-API-Key": key } })) : { providers: [] };
+  if (key !== field("key").value) return; // it was changed meanwhile
+  listed = { key, providers };
+  const nothing = new Option(key ? "This key may use none" : "Enter your key first", "");
+  field("provider").replaceChildren(...(providers.length ? options(providers.map((provider) => provider.name)) : [nothing]));
+  chooseProvider();
+}
+
 async function ticketFor(path, body, key) {
   const response = await fetch("/tickets", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-API-Key": key },
     body: JSON.stringify({ path, body }),
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail ?? answer.error?.message ?? response.statusText);
-  return answer.url;
+  return (await answerOf(response)).url;
 }
 
 function listen(url, dialect) {
@@ -83,9 +110,11 @@ field("ask").addEventListener("submit", async (submitted) => {
   field("stop").disabled = false;
   field("answer").textContent = "";
   say("Asking for a ticket.");
-  const dialect = DIALECTS[field("dialect").value];
-  const { path, body } = dialect.request(field("model").value, field("prompt").value);
   try {
+    await listProviders();
+    if (!field("ask").reportValidity()) return finish("Something is missing.");
+    const dialect = DIALECTS[field("dialect").value];
+    const { path, body } = dialect.request(field("model").value, field("prompt").value);
     const below = `/provider/${field("provider").value}${path}?stream_mode=sse`;
     listen(await ticketFor(below, body, field("key").value), dialect);
   } catch (error) {
@@ -93,4 +122,6 @@ field("ask").addEventListener("submit", async (submitted) => {
   }
 });
 
+field("provider").addEventListener("change", chooseProvider);
+field("key").addEventListener("change", () => listProviders().then(() => say("Ready."), (error) => say(`Refused: ${error.message}`)));
 field("stop").addEventListener("click", () => finish("Stopped."));
