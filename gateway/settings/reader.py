@@ -67,6 +67,7 @@ class Reader:
         self.variables: dict[str, Variable] = {}
         self.values: dict[str, str] = {}  # as resolved, secrets as ***, for `check`
         self.problems: list[str] = []
+        self.quoted: set[str] = set()  # names whose values stand in quotation marks, which `docker --env-file` keeps
         self._asked: set[str] = set()
         self._chapter = ""
 
@@ -229,7 +230,12 @@ class Reader:
         if not text:
             self.problem(f"{name}_FILE", "the file is empty")
             return None
+        self._note_quotes(f"{name}_FILE", text)
         return Secret(text)
+
+    def _note_quotes(self, name: str, value: str) -> None:
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            self.quoted.add(name)
 
     def _raw(self, variable: Variable, name: str) -> str | None:
         if variable.name not in self.variables:
@@ -237,6 +243,7 @@ class Reader:
         self._asked.add(name)
         raw = self._environ.get(name)
         if raw is not None:
+            self._note_quotes(name, raw)
             self.values[name] = "***" if variable.secret else raw
         elif variable.name == name:
             self.values.setdefault(name, variable.default)

@@ -1,6 +1,7 @@
 """All that is configured, from one look at the environment."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 from yarl import URL
@@ -87,6 +88,21 @@ def test_every_problem_of_every_room_is_told_at_once() -> None:
 
 def test_a_bad_setting_alone_tells_nothing_about_keys() -> None:
     assert [problem.partition(":")[0] for problem in problems(GATEWAY_PORT="x")] == ["GATEWAY_PORT"]
+
+
+@pytest.mark.parametrize("mark", ["'", '"'])
+def test_quotation_marks_around_a_value_are_a_warning(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{mark}sk-quoted{mark}\n")
+    configuration = load(
+        {
+            "GATEWAY_API_KEYS": KEYS,
+            "OPENAI_API_KEY": f"{mark}sk-quoted{mark}",
+            "ANTHROPIC_API_KEY_FILE": str(tmp_path / "key"),
+            "GEMINI_API_KEY": f"sk-{mark}plain",
+        }
+    )
+    doubt = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
+    assert configuration.warnings == (f"ANTHROPIC_API_KEY_FILE: {doubt}", f"OPENAI_API_KEY: {doubt}")
 
 
 def test_what_is_probably_an_error_is_a_warning() -> None:
