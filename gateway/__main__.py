@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yarl import URL
 
@@ -23,8 +24,12 @@ from gateway.settings.env_file import merged_environ
 from gateway.summary import resolved, welcome
 from gateway.workers.sockets import CannotServe
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
 ENV_FILE = Path(".env")
 FORMATS = {"env": as_env, "markdown": as_markdown}
+NOT_INSTALLED = "a package that this configuration needs cannot be imported: {}; requirements.lock lists all of them"
 NOT_SERVED = 1
 UNUSABLE = 2
 
@@ -41,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         for problem in error.problems:
             print(f"gateway: {problem}", file=sys.stderr)
+        return UNUSABLE
+    except ImportError as error:
+        print(f"gateway: {NOT_INSTALLED.format(error)}", file=sys.stderr)
         return UNUSABLE
     except CannotServe as error:
         print(f"gateway: {error}", file=sys.stderr)
@@ -81,19 +89,28 @@ def _work(asked: argparse.Namespace) -> int:
 
 def _check(asked: argparse.Namespace) -> int:
     reader = Reader(_environ(asked))
-    print(resolved(reader, read(reader), time.time()), end="")
+    configuration = read(reader)
+    print(resolved(reader, configuration, time.time()), end="", flush=True)
+    _built(configuration)
     return 0
 
 
 def _openapi(asked: argparse.Namespace) -> int:
-    from gateway.app import build
+    configuration = load(_environ(asked))
     from gateway.downstream.api_document import render
 
-    configuration = load(_environ(asked))
+    print(render(_built(configuration)).decode())
+    return 0
+
+
+def _built(configuration: Configuration) -> "web.Application":
+    """The application that would be served. Raises ImportError where a package is missing that serving needs."""
+    from gateway import serve, supervise, work  # noqa: F401
+    from gateway.app import build
+
     if configuration.is_embedded_default:
         configuration = configuration.with_mock(URL("http://127.0.0.1"))
-    print(render(build(configuration, ()).app).decode())
-    return 0
+    return build(configuration, ()).app
 
 
 def _new_key(asked: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import re
 from tests.needing import ROOT
 
 PIN = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)==(\S+)")
-ENTRY = re.compile(r"(?m)^(\S+==\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
+ENTRY = re.compile(r"(?m)^(\S+==\S+)(?: ; [^\n]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -23,3 +23,9 @@ def test_every_locked_version_has_hashes() -> None:
     for name in ("requirements.lock", "requirements-build.lock"):
         entries = ENTRY.findall((ROOT / name).read_text())
         assert len(entries) == len(pins(name)) > 0
+
+
+def test_what_redis_needs_before_python_3_11_3_is_locked_on_every_python() -> None:
+    for name in ("requirements.txt", "requirements.lock"):
+        marked = re.findall(r"(?m)^async-timeout==\S+ ; (.+?)(?: \\)?$", (ROOT / name).read_text())
+        assert [each.replace("'", '"') for each in marked] == ['python_full_version < "3.11.3"']

@@ -79,6 +79,12 @@ def test_it_holds_the_locked_versions(image: Image) -> None:
     assert locked <= installed
 
 
+def test_with_redis_nothing_is_missing_whichever_python_3_11_it_is(image: Image) -> None:
+    variables = {"GATEWAY_API_KEYS": f"alice={KEY}", "OPENAI_API_KEY": "sk-unused-8c6f1f2e3d4b5a69"}
+    redis = {"GATEWAY_REDIS_URL": "redis://127.0.0.1:6379/0"}
+    assert image.exit_code("python", "-m", "gateway", "check", **variables, **redis) == 0
+
+
 def test_it_adds_little_to_its_base_and_the_readme_says_how_much(image: Image) -> None:
     sizes = image.size
     added = (sizes[IMAGE] - sizes[BASE]) / 1e6

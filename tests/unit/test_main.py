@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import gateway
 from gateway import __main__ as command
 from gateway.access.keys import new_key, parse
 from gateway.configuration import Configuration
+from tests.needing import ROOT
 
 SECRET, OTHER, THIRD = new_key(), new_key(), new_key()
 
@@ -230,3 +232,39 @@ def test_a_command_that_is_none_is_refused(arguments: list[str], capsys: pytest.
         command.main(arguments)
     assert left.value.code == 2
     assert "usage: python -m gateway" in capsys.readouterr().err
+
+
+def without(package: str, folder: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    """How a command ends, and what it writes, where `package` cannot be imported."""
+    (folder / f"{package}.py").write_text("raise ModuleNotFoundError(\"No module named 'async_timeout'\")\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": f"{folder}:{ROOT}", "GATEWAY_PORT": "0", **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("name", ["check", "serve"])
+def test_a_package_that_only_redis_needs_is_missed_by_check_too(name: str, workers: str, tmp_path: Path) -> None:
+    variables = {"GATEWAY_API_KEYS": f"a={SECRET}", "OPENAI_API_KEY": "sk-a", "GATEWAY_WORKERS": workers}
+    if name == "check":
+        code, out, err = without("redis", tmp_path, name, **variables)
+        assert (code, "GATEWAY_WORKERS" in out, err) == (0, True, "")
+    code, out, err = without("redis", tmp_path, name, **variables, GATEWAY_REDIS_URL="redis://127.0.0.1:1")
+    assert "cannot be imported: No module named 'async_timeout'" in out + err
+    assert "Traceback" not in out + err
+    assert code == (2 if (name, workers) != ("serve", "2") else 1)
+
+
+def test_check_misses_what_every_configuration_needs(tmp_path: Path) -> None:
+    code, out, err = without("uvloop", tmp_path, "check")
+    assert (code, "embedded default" in out) == (2, True)
+    assert err == (
+        "gateway: a package that this configuration needs cannot be imported: No module named 'async_timeout'; "
+        "requirements.lock lists all of them\n"
+    )
