@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
+from coverage import Coverage
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,15 @@ def free_port() -> int:
             return port
 
 
+def measured() -> dict[str, str]:
+    """Variables by which coverage measures a child of this process too, where it measures this one."""
+    coverage = Coverage.current()
+    if coverage is None:
+        return {}
+    file = Path(str(coverage.get_option("run:data_file"))).absolute()
+    return {"COVERAGE_PROCESS_START": str(ROOT / "setup.cfg"), "COVERAGE_FILE": str(file)}
+
+
 class Process:
     """`python -m gateway serve` with exactly these variables. An async context manager."""
 
@@ -39,6 +49,7 @@ class Process:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "GATEWAY_PORT": str(self.port),
+            **measured(),
             **variables,
         }
         self._arguments = arguments or ("serve",)
