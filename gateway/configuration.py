@@ -20,6 +20,7 @@ from gateway.providers.catalog import configured_providers, sources
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, Settings, SettingsError
 from gateway.settings.docs import Docs, read_docs
+from gateway.settings.tracing import PREFIXES as TRACING_PREFIXES
 from gateway.settings.tracing import Capture
 
 DEMO_CLIENT = "demo"
@@ -32,7 +33,6 @@ ONLY_ON_LOOPBACK = (
     "the embedded default is served on loopback only, such as 127.0.0.1; "
     "configure a provider and GATEWAY_API_KEYS to be reached from elsewhere"
 )
-QUOTED = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
 NOT_BY_RELOAD = "what is configured and the embedded default do not take each other's place by a reload; restart"
 
 _VERSION = re.compile(r"/v\d[a-z0-9]*/?$")
@@ -132,8 +132,9 @@ def _demo_clients(secret: str) -> Clients:
 
 
 def _warnings(reader: Reader, configuration: Configuration) -> Iterator[str]:
-    yield from (f"{name} is not a setting of this gateway" for name in reader.unknown())
-    yield from (f"{name}: {QUOTED}" for name in sorted(reader.quoted))
+    yield from (f"{name} is not a setting of this gateway" for name in reader.unknown("GATEWAY_"))
+    yield from (f"{name} is set and has no effect on this gateway" for name in reader.unknown(*TRACING_PREFIXES))
+    yield from reader.warnings
     if configuration.is_embedded_default:
         return
     if not configuration.providers:

@@ -14,6 +14,7 @@ from yarl import URL
 
 LONGEST_SECONDS = 365 * 24 * 3600
 MOST_DIGITS = 18
+QUOTED = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
 
 
 class Secret:
@@ -67,7 +68,7 @@ class Reader:
         self.variables: dict[str, Variable] = {}
         self.values: dict[str, str] = {}  # as resolved, secrets as ***, for `check`
         self.problems: list[str] = []
-        self.quoted: set[str] = set()  # names whose values stand in quotation marks, which `docker --env-file` keeps
+        self.warnings: list[str] = []
         self._asked: set[str] = set()
         self._chapter = ""
 
@@ -88,9 +89,15 @@ class Reader:
         """Note that `name` is wrong and what would be right."""
         self.problems.append(f"{name}: {what}")
 
-    def unknown(self, prefix: str = "GATEWAY_") -> list[str]:
-        """Names that are set and that nobody asked for: typing errors, most likely."""
-        return sorted(name for name in self._environ if name.startswith(prefix) and name not in self._asked)
+    def warning(self, name: str, what: str) -> None:
+        """Note that `name` is probably not meant as it stands."""
+        line = f"{name}: {what}"
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def unknown(self, *prefixes: str) -> list[str]:
+        """Names with one of `prefixes` that are set and not read."""
+        return sorted(name for name in self._environ if name.startswith(prefixes) and name not in self._asked)
 
     def named(self, prefix: str, suffixes: Iterable[str]) -> set[str]:
         """What stands between `prefix` and one of `suffixes` in the names that are set."""
@@ -235,7 +242,7 @@ class Reader:
 
     def _note_quotes(self, name: str, value: str) -> None:
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            self.quoted.add(name)
+            self.warning(name, QUOTED)
 
     def _raw(self, variable: Variable, name: str) -> str | None:
         if variable.name not in self.variables:

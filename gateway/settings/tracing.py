@@ -1,6 +1,7 @@
 """Where spans go, which requests get them, and what they may show of what was said.
 
-The names are those that Phoenix and OpenInference use themselves; their libraries never see the environment.
+The names are those that Phoenix, OpenInference and OpenTelemetry use themselves; their libraries never see the
+environment. Where Phoenix and OpenTelemetry have a name for the same thing, Phoenix's wins.
 """
 
 import re
@@ -14,6 +15,9 @@ from yarl import URL
 from gateway.settings.reader import Reader, Secret
 
 TRACES_PATH = "/v1/traces"
+PROTOCOL = "http/protobuf"
+PREFIXES = ("OTEL_", "PHOENIX_", "OPENINFERENCE_")
+PROJECT_ATTRIBUTE = "openinference.project.name"
 PROJECT_PREFIX = "GATEWAY_PROJECT_"
 PROJECT_SUFFIX = "_PHOENIX_PROJECT"
 MIB = 1 << 20
@@ -59,8 +63,8 @@ class ContentSettings:
 class TracingSettings:
     """`endpoint` is the full URL that spans are posted to, None for no tracing. `fields` are sent along, in lower case.
 
-    `projects` maps a gateway project, as it is written in a variable's name, to its Phoenix project. `queue_bytes`
-    bounds what waits for Phoenix.
+    `projects` maps a gateway project, as it is written in a variable's name, to its Phoenix project. `resource` are
+    attributes of the resource that all spans belong to. `queue_bytes` bounds what waits for Phoenix.
     """
 
     endpoint: URL | None = None
@@ -68,6 +72,7 @@ class TracingSettings:
     projects: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Secret] = field(default_factory=dict)
     service: str = "llm-gateway"
+    resource: Mapping[str, str] = field(default_factory=dict)
     sample_ratio: float = 1.0
     without_key: bool = False  # trace requests for which no key was accepted
     export_timeout: float = 2.0
@@ -82,12 +87,17 @@ class TracingSettings:
 def read_tracing(reader: Reader) -> TracingSettings:
     """Everything about tracing; problems stay with the reader."""
     reader.chapter("Tracing")
+    endpoint, resource = _endpoint(reader), _resource(reader)
+    service, project = resource.pop("service.name", ""), resource.pop(PROJECT_ATTRIBUTE, "")
     return TracingSettings(
-        endpoint=_endpoint(reader),
-        project=_project(reader),
+        endpoint=endpoint,
+        project=_project(reader) or project or "default",
         projects=_projects(reader),
         fields=_fields(reader),
-        service=reader.text("OTEL_SERVICE_NAME", "llm-gateway", "What spans call this service"),
+        service=reader.text("OTEL_SERVICE_NAME", "", "What spans call this service; not set: llm-gateway")
+        or service
+        or "llm-gateway",
+        resource=resource,
         sample_ratio=reader.ratio(
             "GATEWAY_TRACE_SAMPLE_RATIO", 1, "Share of the traces beginning here that is recorded; clients' own stand"
         ),
@@ -108,17 +118,40 @@ def read_tracing(reader: Reader) -> TracingSettings:
 
 
 def _endpoint(reader: Reader) -> URL | None:
-    url = reader.url(
-        "PHOENIX_COLLECTOR_ENDPOINT", "Phoenix's address, such as http://phoenix:6006; not set: no tracing"
+    phoenix = reader.url(
+        "PHOENIX_COLLECTOR_ENDPOINT", "Phoenix's address, such as http://phoenix:6006; not set: the next two"
     )
-    if url is None:
+    traces = reader.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "Full URL that spans are posted to, as OTLP over HTTP")
+    base = reader.url("OTEL_EXPORTER_OTLP_ENDPOINT", "Base URL of an OTLP collector; none of the three: no tracing")
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if reader.text(name, "", "Protocol of the collector; only http/protobuf is spoken") not in ("", PROTOCOL):
+            reader.warning(name, f"only {PROTOCOL} is spoken; spans are sent so")
+    if reader.flag("OTEL_SDK_DISABLED", False, "Switch tracing off, wherever spans would go"):
         return None
-    path = url.raw_path.rstrip("/")
-    return url.with_path(path if path.endswith(TRACES_PATH) else path + TRACES_PATH, encoded=True)
+    if phoenix is None and traces is not None:
+        return traces
+    collector = phoenix or base
+    if collector is None:
+        return None
+    path = collector.raw_path.rstrip("/")
+    return collector.with_path(path if path.endswith(TRACES_PATH) else path + TRACES_PATH, encoded=True)
+
+
+def _resource(reader: Reader) -> dict[str, str]:
+    name = "OTEL_RESOURCE_ATTRIBUTES"
+    listed = reader.text(name, "", "Attributes of the resource that spans belong to: name=value,... URL-encoded")
+    attributes = {}
+    for pair in filter(str.strip, listed.split(",")):
+        key, assigned, value = (unquote(part).strip() for part in pair.partition("="))
+        if assigned and key:
+            attributes[key] = value
+        else:
+            reader.problem(name, "must be name=value pairs separated by commas, values URL-encoded")
+    return attributes
 
 
 def _project(reader: Reader) -> str:
-    alias = reader.text("PHOENIX_PROJECT_NAME", "default", "Phoenix project of provider routes")
+    alias = reader.text("PHOENIX_PROJECT_NAME", "", "Phoenix project of provider routes; not set: default")
     return reader.text("PHOENIX_PROJECT", "", "The same, and wins over PHOENIX_PROJECT_NAME") or alias
 
 
@@ -137,19 +170,28 @@ def _in_variable(project: str) -> str:
 
 
 def _fields(reader: Reader) -> Mapping[str, Secret]:
-    fields: dict[str, Secret] = {}
-    listed = reader.secret("PHOENIX_CLIENT_HEADERS", "Header fields for Phoenix: name=value,... URL-encoded")
+    listed = "Header fields for {}: name=value,... URL-encoded"
+    phoenix = _listed_fields(reader, "PHOENIX_CLIENT_HEADERS", listed.format("Phoenix"))
+    traces = _listed_fields(reader, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", listed.format("the collector"))
+    general = _listed_fields(reader, "OTEL_EXPORTER_OTLP_HEADERS", listed.format("the collector"))
+    fields = general | traces | phoenix
     key = reader.secret("PHOENIX_API_KEY", "Phoenix's API key")
+    if key and not _FIELD_VALUE(key.reveal()):
+        reader.problem("PHOENIX_API_KEY", "must be printable ASCII")
+    elif key:
+        fields["authorization"] = Secret(f"Bearer {key.reveal()}")
+    return fields
+
+
+def _listed_fields(reader: Reader, variable: str, about: str) -> dict[str, Secret]:
+    fields: dict[str, Secret] = {}
+    listed = reader.secret(variable, about)
     for pair in (listed.reveal() if listed else "").split(","):
         name, assigned, value = (unquote(part).strip() for part in pair.partition("="))
         if assigned and _FIELD_NAME(name) and _FIELD_VALUE(value):
             fields[name.lower()] = Secret(value)
         elif pair.strip():
-            reader.problem("PHOENIX_CLIENT_HEADERS", "must be name=value pairs apart by commas, values URL-encoded")
-    if key and not _FIELD_VALUE(key.reveal()):
-        reader.problem("PHOENIX_API_KEY", "must be printable ASCII")
-    elif key:
-        fields["authorization"] = Secret(f"Bearer {key.reveal()}")
+            reader.problem(variable, "must be name=value pairs separated by commas, values URL-encoded")
     return fields
 
 

@@ -85,9 +85,10 @@ class SpanExport:
         self._open: Batch | None = None  # the last one in the box
         self._failures = 0
         self._resource = {
+            **settings.resource,
             names.SERVICE_NAME: settings.service,
             names.SERVICE_VERSION: __version__,
-            names.SERVICE_INSTANCE: str(uuid4()),
+            names.SERVICE_INSTANCE: settings.resource.get(names.SERVICE_INSTANCE) or str(uuid4()),
             names.SDK_LANGUAGE: "python",
             names.SDK_NAME: __name__,
             names.SDK_VERSION: __version__,

@@ -102,7 +102,25 @@ def test_quotation_marks_around_a_value_are_a_warning(mark: str, tmp_path: Path)
         }
     )
     doubt = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
-    assert configuration.warnings == (f"ANTHROPIC_API_KEY_FILE: {doubt}", f"OPENAI_API_KEY: {doubt}")
+    assert configuration.warnings == (f"OPENAI_API_KEY: {doubt}", f"ANTHROPIC_API_KEY_FILE: {doubt}")
+
+
+def test_names_of_opentelemetry_and_phoenix_without_effect_are_a_warning() -> None:
+    configuration = load(
+        {
+            "GATEWAY_API_KEYS": KEYS,
+            "OPENAI_API_KEY": "k",
+            "OTEL_SERVICE_NAME": "edge",
+            "OTEL_TRACES_SAMPLER": "always_on",
+            "PHOENIX_GRPC_PORT": "4317",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        }
+    )
+    assert configuration.warnings == (
+        "OTEL_TRACES_SAMPLER is set and has no effect on this gateway",
+        "PHOENIX_GRPC_PORT is set and has no effect on this gateway",
+        "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is spoken; spans are sent so",
+    )
 
 
 def test_what_is_probably_an_error_is_a_warning() -> None:

@@ -10,7 +10,7 @@ def read(**environ: str) -> CorsSettings:
     reader = Reader({f"GATEWAY_CORS_{name}": value for name, value in environ.items()})
     settings = read_cors(reader)
     reader.finish()
-    assert not reader.unknown()
+    assert not reader.unknown("GATEWAY_")
     return settings
 
 

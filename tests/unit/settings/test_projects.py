@@ -16,7 +16,7 @@ def test_a_role_is_bound_to_a_provider_and_a_model() -> None:
     reader = Reader({"GATEWAY_PROJECT_DEMO_ROLE_WRITER": "openai/gpt-4o-mini"})
     bound = read_role(reader, "demo", "writer", "writes")
     assert bound == Binding("GATEWAY_PROJECT_DEMO_ROLE_WRITER", "openai", "gpt-4o-mini")
-    assert reader.problems == [] and reader.unknown() == []
+    assert reader.problems == [] and reader.unknown("GATEWAY_") == []
 
 
 def test_a_models_name_may_have_slashes_itself() -> None:

@@ -36,6 +36,58 @@ def test_the_collector_is_a_base_address_or_the_full_url(given: str, posted_to: 
     assert str(read(PHOENIX_COLLECTOR_ENDPOINT=given).endpoint) == posted_to
 
 
+@pytest.mark.parametrize(
+    ("environ", "posted_to"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, "http://collector:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/spans"}, "http://collector:4318/spans"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://base",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces/x",
+            },
+            "http://traces/x",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://base",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces/x",
+                "PHOENIX_COLLECTOR_ENDPOINT": "http://phoenix:6006",
+            },
+            "http://phoenix:6006/v1/traces",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base", "OTEL_SDK_DISABLED": "true"}, "None"),
+        ({"PHOENIX_COLLECTOR_ENDPOINT": "http://phoenix:6006", "OTEL_SDK_DISABLED": "true"}, "None"),
+    ],
+)
+def test_an_endpoint_of_opentelemetry_counts_where_phoenix_names_none(environ: dict[str, str], posted_to: str) -> None:
+    assert str(read(**environ).endpoint) == posted_to
+
+
+def test_fields_of_opentelemetry_count_where_phoenix_names_none() -> None:
+    settings = read(
+        OTEL_EXPORTER_OTLP_HEADERS="x-a=general,x-b=general,x-c=general",
+        OTEL_EXPORTER_OTLP_TRACES_HEADERS="x-a=traces,x-b=traces",
+        PHOENIX_CLIENT_HEADERS="x-a=phoenix",
+    )
+    revealed = {name: value.reveal() for name, value in settings.fields.items()}
+    assert revealed == {"x-a": "phoenix", "x-b": "traces", "x-c": "general"}
+    assert "general" not in repr(settings)
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_HEADERS: must be"):
+        read(OTEL_EXPORTER_OTLP_HEADERS="oops")
+
+
+def test_resource_attributes_are_read_and_named_settings_win() -> None:
+    listed = "service.name=from-list, deployment.environment.name=a%2Cb,openinference.project.name=listed"
+    settings = read(OTEL_RESOURCE_ATTRIBUTES=listed)
+    assert (settings.service, settings.project) == ("from-list", "listed")
+    assert settings.resource == {"deployment.environment.name": "a,b"}
+    settings = read(OTEL_RESOURCE_ATTRIBUTES=listed, OTEL_SERVICE_NAME="edge", PHOENIX_PROJECT_NAME="named")
+    assert (settings.service, settings.project) == ("edge", "named")
+    with pytest.raises(SettingsError, match="OTEL_RESOURCE_ATTRIBUTES: must be"):
+        read(OTEL_RESOURCE_ATTRIBUTES="service.name")
+
+
 @pytest.mark.parametrize("given", ["phoenix:6006", "grpc://phoenix:4317", "http://", "http://user:pass@phoenix:6006"])
 def test_an_address_that_is_none_is_a_problem(given: str) -> None:
     with pytest.raises(SettingsError, match="PHOENIX_COLLECTOR_ENDPOINT") as caught:

@@ -10,7 +10,7 @@ def read(**environ: str) -> UpstreamSettings:
     reader = Reader(environ)
     settings = read_upstream(reader)
     reader.finish()
-    assert not reader.unknown()
+    assert not reader.unknown("GATEWAY_")
     return settings
 
 

@@ -303,3 +303,16 @@ def _without_w3c_flags(body: bytes) -> dict[str, list[read_spans.Span]]:
     """The SDK leaves them out, though the protocol has a place for them."""
     found = read_spans.of_request(body)
     return {name: [replace(span, flags=span.flags & 0x300) for span in spans] for name, spans in found.items()}
+
+
+async def test_resource_attributes_of_the_operator_stand_on_every_batch(collector: ScriptedUpstream) -> None:
+    attributes = "deployment.environment.name=staging,service.instance.id=pod-7"
+    settings = read_tracing(
+        Reader({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_RESOURCE_ATTRIBUTES": attributes})
+    )
+    async with SpanExport(settings, SpanCounts()) as export:
+        export.offer("gateway", 1, SPAN)
+        received = await collector.received()
+    (resource,) = read_spans.resources(received.body)
+    assert resource["deployment.environment.name"] == "staging"
+    assert (resource["service.instance.id"], resource["service.name"]) == ("pod-7", "llm-gateway")
