@@ -164,7 +164,15 @@ def _holds_version(provider: Provider) -> bool:
     return provider.base_url is not None and _VERSION.search(provider.base_url.raw_path) is not None
 
 
+def _holds_root(provider: Provider) -> bool:
+    """Whether the base URL ends in the first part of the path to the API, such as that of Groq, `/openai/v1`."""
+    first, _, rest = provider.dialect.root[1:].partition("/")
+    path = "" if provider.base_url is None else provider.base_url.raw_path.rstrip("/")
+    return bool(rest) and path.endswith(f"/{first}")
+
+
 DOUBTS: tuple[tuple[Callable[[Provider], bool], str], ...] = (
     (_lacks_key, "is on without a key"),
     (_holds_version, "its base URL ends in a version; clients send that too, and it would be there twice"),
+    (_holds_root, "its base URL ends in a part of the path that clients send too, and that would be there twice"),
 )

@@ -75,7 +75,9 @@ ERROR_CONTRACTS: Mapping[str, type[msgspec.Struct]] = {
 
 @dataclass(frozen=True, slots=True)
 class Customary:
-    """A use of an API that most of its clients make; `{model}` in an example is a model the provider has."""
+    """A use of an API that most of its clients make; `{model}` in an example is a model the provider has, `{root}` in
+    a path where the dialect's API is.
+    """
 
     method: str
     path: str
@@ -89,11 +91,15 @@ _CONTENTS = [{"role": "user", "parts": [{"text": "Say hello."}]}]
 CUSTOMARY: Mapping[str, tuple[Customary, ...]] = {
     "openai": (
         Customary(
-            "POST", "/v1/chat/completions", "Chat completion", {"model": "{model}", "messages": _MESSAGES}, streams=True
+            "POST",
+            "{root}/chat/completions",
+            "Chat completion",
+            {"model": "{model}", "messages": _MESSAGES},
+            streams=True,
         ),
-        Customary("POST", "/v1/responses", "Response", {"model": "{model}", "input": "Say hello."}, streams=True),
-        Customary("POST", "/v1/embeddings", "Embeddings", {"model": "{model}", "input": ["one", "two"]}),
-        Customary("GET", "/v1/models", "Models"),
+        Customary("POST", "{root}/responses", "Response", {"model": "{model}", "input": "Say hello."}, streams=True),
+        Customary("POST", "{root}/embeddings", "Embeddings", {"model": "{model}", "input": ["one", "two"]}),
+        Customary("GET", "{root}/models", "Models"),
     ),
     "anthropic": (
         Customary(
@@ -150,7 +156,7 @@ def customary(provider: Provider) -> tuple[Operation, ...]:
     return tuple(
         Operation(
             use.method,
-            use.path,
+            use.path.replace("{root}", provider.dialect.root),
             f"{use.summary}, as {provider.name} has it",
             tags=(provider.name,),
             errors=ERRORS,

@@ -27,6 +27,10 @@ class AnthropicDialect:
     def name(self) -> str:
         return "anthropic"
 
+    @property
+    def root(self) -> str:
+        return ""
+
     def operation(self, path: str) -> str:
         return apis.operation(_api_at(path))
 

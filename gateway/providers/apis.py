@@ -48,6 +48,7 @@ _BY_ENDING: Final = (
     (":streamGenerateContent", GENERATE_CONTENT),
     (":generateContent", GENERATE_CONTENT),
     ("/embeddings", EMBEDDINGS),
+    ("/agents/completions", CHAT_COMPLETIONS),
     ("/completions", COMPLETIONS),
     (":embedContent", EMBED_CONTENT),
     (":batchEmbedContents", EMBED_CONTENT),

@@ -1,22 +1,22 @@
 """The providers the gateway knows by name, as data.
 
-A base URL holds no version: clients send it themselves, so that `/provider/openai/v1/models` calls `/v1/models`. Those
-without a base URL stand wherever their operator put them. `models` are what metrics tell by name where nothing else is
+A base URL is the provider's origin, or what its own SDK has as base URL, without a version: the path below the route is
+the provider's own, so that `/provider/openai/v1/models` calls `/v1/models`, and every API of the origin can be called.
+A dialect's `root` says where workflows find OpenAI's API there. Providers without a base URL stand wherever their
+operator put them. `models` are what metrics tell by name where nothing else is
 configured; a model that is missing there is relayed like any other.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
 from gateway.providers.anthropic import AnthropicDialect
 from gateway.providers.gemini import GeminiDialect
 from gateway.providers.openai import OpenAIDialect
-from gateway.providers.provider import Credential, Dialect, Provider
+from gateway.providers.provider import BEARER, Credential, Dialect, Provider
 from gateway.settings import Secret
-
-BEARER = "Bearer {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ class Custom:
 
 OPENAI = Custom(OpenAIDialect(), Credential("authorization", BEARER))
 ANTHROPIC = Custom(AnthropicDialect(), Credential("x-api-key"), {"anthropic-version": "2023-06-01"})
-GEMINI = Custom(GeminiDialect(), Credential("x-goog-api-key"))
+# Google's OpenAI-compatible API refuses a request without `Authorization`.
+GEMINI_CREDENTIAL = Credential("x-goog-api-key", bearer_below="/v1beta/openai/")
+GEMINI = Custom(GeminiDialect(), GEMINI_CREDENTIAL)
 
 CUSTOMS: Mapping[str, Custom] = {custom.dialect.name: custom for custom in (OPENAI, ANTHROPIC, GEMINI)}
 
@@ -96,7 +98,7 @@ DECLARATIONS = (
         URL("https://generativelanguage.googleapis.com"),
         GEMINI.dialect,
         # GOOGLE_API_KEY may be meant for other APIs of Google, hence second.
-        Credential("x-goog-api-key", env=("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+        replace(GEMINI_CREDENTIAL, env=("GEMINI_API_KEY", "GOOGLE_API_KEY")),
         system="google",
         models=("gemini-3.8-flash", "gemini-3.5-flash", "gemini-2.5-pro", "gemini-2.5-flash", "gemini-embedding-001"),
     ),
@@ -117,8 +119,9 @@ DECLARATIONS = (
     ),
     compatible(
         "groq",
-        "https://api.groq.com/openai",
+        "https://api.groq.com",
         ("GROQ_API_KEY",),
+        dialect=OpenAIDialect(root="/openai/v1"),
         models=("openai/gpt-oss-120b", "openai/gpt-oss-20b", "llama-3.3-70b-versatile", "llama-3.1-8b-instant"),
     ),
     compatible(
@@ -134,14 +137,16 @@ DECLARATIONS = (
     compatible("xai", "https://api.x.ai", ("XAI_API_KEY",), models=("grok-4", "grok-4.20", "grok-code-fast-1")),
     compatible(
         "cohere",
-        "https://api.cohere.ai/compatibility",
+        "https://api.cohere.com",
         ("COHERE_API_KEY", "CO_API_KEY"),
+        # Its compatible API refuses `stream_options`.
+        dialect=OpenAIDialect(root="/compatibility/v1", stream_usage=False),
         models=("command-a-03-2025", "command-r-plus-08-2024", "embed-v4.0"),
     ),
     Provider(
         "azure-openai",
         None,
-        OPENAI.dialect,
+        OpenAIDialect(root="/openai/v1"),
         Credential("api-key", env=("AZURE_OPENAI_API_KEY",)),
         base_url_env=("AZURE_OPENAI_ENDPOINT",),
         system="azure",

@@ -32,6 +32,10 @@ class GeminiDialect:
     def name(self) -> str:
         return "gemini"
 
+    @property
+    def root(self) -> str:
+        return ""
+
     def operation(self, path: str) -> str:
         return apis.operation(api_at(path))
 

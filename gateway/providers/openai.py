@@ -27,8 +27,8 @@ _STREAMS: Final = (apis.CHAT_COMPLETIONS, apis.RESPONSES, apis.COMPLETIONS)
 
 @dataclass(frozen=True, slots=True)
 class OpenAIDialect:
-    """`root` is where workflows find the API below the base URL; `stream_usage` whether they may ask a stream for its
-    usage, since some servers refuse a member they do not know.
+    """`stream_usage` says whether workflows may ask a stream for its usage: some servers refuse a member they do not
+    know.
     """
 
     root: str = "/v1"

@@ -13,6 +13,8 @@ from gateway.settings.upstream import Policy
 from gateway.telemetry.exchange import Facts
 from gateway.wire.headers import Form
 
+BEARER = "Bearer {}"
+
 
 class UpstreamRequest(Struct, frozen=True, eq=False):
     """A request as it goes to a provider: `target` is path and query below the base URL, verbatim.
@@ -56,6 +58,11 @@ class Dialect(Protocol):
     @property
     def name(self) -> str:
         """`openai`, `anthropic` or `gemini`."""
+        ...
+
+    @property
+    def root(self) -> str:
+        """Where the API is below the base URL, version and all, such as `/v1`; the same for all fallbacks if ""."""
         ...
 
     def operation(self, path: str) -> str:
@@ -134,13 +141,15 @@ class Dialect(Protocol):
 class Credential:
     """Where and how a provider wants its key.
 
-    `template` has one `{}`; `env` are the customary variables, in order; without `required` it may do without.
+    `template` has one `{}`; `env` are the customary variables, in order; without `required` it may do without. Targets
+    that begin with `bearer_below`, if that is set, get the key as a bearer token instead.
     """
 
     header: str
     template: str = "{}"
     env: tuple[str, ...] = ()
     required: bool = True
+    bearer_below: str = ""
 
 
 @dataclass(frozen=True, slots=True)

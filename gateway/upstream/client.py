@@ -7,12 +7,13 @@ GatewayError; what it answers, an error status too, is a response.
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol
 
 from gateway.errors import GatewayError
-from gateway.providers.provider import Provider, UpstreamRequest
+from gateway.providers.provider import BEARER, Credential, Provider, UpstreamRequest
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
 from gateway.upstream.circuit import Door
@@ -20,6 +21,7 @@ from gateway.upstream.direct import DirectTransport
 from gateway.upstream.line import Line, Number
 from gateway.upstream.response import DECODED_ON_THE_LOOP, NO_CAPTURE, Capture, UpstreamResponse
 from gateway.upstream.transport import TransportFactory
+from gateway.wire.headers import Field
 
 PARSED_ON_THE_LOOP = 1 << 20  # bytes
 
@@ -80,25 +82,32 @@ class UpstreamClient:
         base = provider.base_url
         if base is None:
             raise ValueError(f"provider {provider.name} has no base URL")
-        credential = provider.credential
-        secret = (
-            (credential.header.encode("ascii"), credential.template.format(provider.key.reveal()).encode("latin-1"))
-            if credential is not None and provider.key is not None
-            else None
-        )
-        return Line(
+        line = Line(
             transport=self._factory(base, provider.timeouts, self._pool_size),
             base=base.raw_path.rstrip("/").encode("ascii"),
-            host=base.raw_authority.encode("ascii") if base.explicit_port else (base.raw_host or "").encode("ascii"),
+            host=(base.raw_authority if base.explicit_port else base.host_subcomponent or "").encode("ascii"),
             door=self.doors[provider.name],
             in_flight=self._live.calls_in_flight(provider.name),
             dialect=provider.dialect.name,
             server=base.host or "",
             port=base.port or 0,
-            credential=secret,
+            credential=_credential_field(provider),
             defaults=tuple((k.encode("ascii"), v.encode("latin-1")) for k, v in provider.default_headers.items()),
             via=self._via,
         )
+        if provider.credential is None or not provider.credential.bearer_below:
+            return line
+        bearer = replace(provider, credential=Credential("authorization", BEARER))
+        other = replace(line, credential=_credential_field(bearer), known={})
+        return replace(line, bearer=(provider.credential.bearer_below, other))
+
+
+def _credential_field(provider: Provider) -> Field | None:
+    """The field with the provider's key, if it has one."""
+    credential, key = provider.credential, provider.key
+    if credential is None or key is None:
+        return None
+    return credential.header.encode("ascii"), credential.template.format(key.reveal()).encode("latin-1")
 
 
 class OpenCall:

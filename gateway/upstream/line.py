@@ -22,7 +22,10 @@ class Number(Protocol):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Line:
-    """What every request to one provider has in common; `known` are the lines that were made of a form."""
+    """What every request to one provider has in common; `known` are the lines that were made of a form.
+
+    Targets that begin with the first of `bearer`, if there is one, go by the line that is the second.
+    """
 
     transport: Transport
     base: bytes
@@ -35,10 +38,13 @@ class Line:
     credential: tuple[bytes, bytes] | None
     defaults: tuple[tuple[bytes, bytes], ...]
     via: bytes
+    bearer: "tuple[str, Line] | None" = None
     known: dict[Form, bytes] = field(default_factory=dict)
 
     def outgoing(self, exchange: Exchange, request: UpstreamRequest, call: UpstreamCall) -> Outgoing:
         """`request` as it is written."""
+        if self.bearer is not None and request.target.startswith(self.bearer[0]):
+            return self.bearer[1].outgoing(exchange, request, call)
         target = self.base + request.target.encode("utf-8", "surrogateescape")
         lines = self._lines(request) + trace_lines(exchange.trace, call.span_id)
         return Outgoing(request.method, target, lines, request.body, request.length)

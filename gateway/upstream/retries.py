@@ -176,6 +176,8 @@ class Retries:
             if answered is not None:
                 await answered.response.drop()
                 await held.aclose()
+            if following.provider is not first:
+                request = retargeted(request, first.dialect.root, following.provider.dialect.root)
             provider, attempt = following.provider, attempt + 1
             await _wait(following.wait, exchange)
 
@@ -220,6 +222,13 @@ def failure_of_answer(response: UpstreamResponse) -> Failure | None:
     if status != 429 and (status < 500 or status in NEVER_REPEATED):
         return None
     return None if response.field(b"x-should-retry") == b"false" else Failure(wait=retry_after(response))
+
+
+def retargeted(request: UpstreamRequest, root: str, other_root: str) -> UpstreamRequest:
+    """The request as it goes to a provider that has the same API below `other_root`."""
+    if root == other_root or not request.target.startswith(f"{root}/"):
+        return request
+    return replace(request, target=other_root + request.target.removeprefix(root))
 
 
 def new_call(exchange: Exchange, provider: Provider, request: UpstreamRequest, attempt: int = 0) -> UpstreamCall:

@@ -142,6 +142,18 @@ def test_what_is_probably_an_error_is_a_warning() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "doubtful"),
+    [("https://api.groq.com/openai", True), ("https://api.groq.com/openai/", True), ("https://api.groq.com", False)],
+)
+def test_a_base_url_that_holds_a_part_of_its_clients_paths_is_a_warning(url: str, doubtful: bool) -> None:
+    warnings = load(
+        {"GATEWAY_API_KEYS": KEYS, "GROQ_API_KEY": "k", "GATEWAY_PROVIDER_GROQ_BASE_URL": url, "OPENAI_API_KEY": "k"}
+    ).warnings
+    told = "groq: its base URL ends in a part of the path that clients send too, and that would be there twice"
+    assert warnings == ((told,) if doubtful else ())
+
+
 def test_a_reload_takes_what_is_configured_now() -> None:
     current = load({"GATEWAY_API_KEYS": KEYS, "OPENAI_API_KEY": "k"})
     fresh = reloaded(current, {"GATEWAY_API_KEYS": f"team-b={new_key()}", "OPENAI_API_KEY": "k"})

@@ -11,6 +11,11 @@ from gateway.providers.apis import api_at
     [
         ("/v1/chat/completions", apis.CHAT_COMPLETIONS),
         ("/v1beta/openai/chat/completions", apis.CHAT_COMPLETIONS),
+        ("/openai/v1/chat/completions", apis.CHAT_COMPLETIONS),
+        ("/compatibility/v1/chat/completions", apis.CHAT_COMPLETIONS),
+        ("/openai/deployments/gpt-4o/chat/completions", apis.CHAT_COMPLETIONS),
+        ("/v1/agents/completions", apis.CHAT_COMPLETIONS),
+        ("/v1/fim/completions", apis.COMPLETIONS),
         ("/v1/completions", apis.COMPLETIONS),
         ("/openai/v1/responses", apis.RESPONSES),
         ("/v1/embeddings", apis.EMBEDDINGS),

@@ -7,24 +7,24 @@ from yarl import URL
 
 from gateway.providers import declarations
 from gateway.providers.catalog import KNOWN, configured_providers, missing, sources
-from gateway.providers.provider import Provider
+from gateway.providers.provider import Prompt, Provider
 from gateway.settings import Reader, Secret, SettingsError, Timeouts
 from gateway.settings.upstream import CircuitSettings, Policy
 
 TIMEOUTS = Timeouts(connect=1, first_byte=2, idle=3)
 
-# What each provider's documentation tells its users to set as base URL for OpenAI's SDK (or its own), less the version.
+# What each provider's own SDK has as its base URL, less the version.
 CLOUD = {
     "openai": ("OPENAI_API_KEY", "https://api.openai.com", "openai", "authorization"),
     "anthropic": ("ANTHROPIC_API_KEY", "https://api.anthropic.com", "anthropic", "x-api-key"),
     "gemini": ("GEMINI_API_KEY", "https://generativelanguage.googleapis.com", "gemini", "x-goog-api-key"),
     "mistral": ("MISTRAL_API_KEY", "https://api.mistral.ai", "openai", "authorization"),
-    "groq": ("GROQ_API_KEY", "https://api.groq.com/openai", "openai", "authorization"),
+    "groq": ("GROQ_API_KEY", "https://api.groq.com", "openai", "authorization"),
     "together": ("TOGETHER_API_KEY", "https://api.together.ai", "openai", "authorization"),
     "openrouter": ("OPENROUTER_API_KEY", "https://openrouter.ai/api", "openai", "authorization"),
     "deepseek": ("DEEPSEEK_API_KEY", "https://api.deepseek.com", "openai", "authorization"),
     "xai": ("XAI_API_KEY", "https://api.x.ai", "openai", "authorization"),
-    "cohere": ("COHERE_API_KEY", "https://api.cohere.ai/compatibility", "openai", "authorization"),
+    "cohere": ("COHERE_API_KEY", "https://api.cohere.com", "openai", "authorization"),
 }
 LOCAL = {"ollama": "OLLAMA_BASE_URL", "vllm": "VLLM_BASE_URL"}
 
@@ -101,6 +101,25 @@ def test_azure_needs_its_key_and_its_endpoint() -> None:
     assert provider.base_url == URL("https://us.openai.azure.com/")
     assert provider.credential is not None
     assert (provider.credential.header, provider.credential.template) == ("api-key", "{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("openai", "/v1/chat/completions"),
+        ("groq", "/openai/v1/chat/completions"),
+        ("cohere", "/compatibility/v1/chat/completions"),
+        ("azure-openai", "/openai/v1/chat/completions"),
+    ],
+)
+def test_workflows_find_the_api_below_the_base_url(name: str, target: str) -> None:
+    assert KNOWN[name].dialect.chat("m", Prompt([("user", "hi")]), {}, stream=False).target == target
+
+
+def test_cohere_is_not_asked_for_a_streams_usage() -> None:
+    body = KNOWN["cohere"].dialect.chat("m", Prompt([("user", "hi")]), {}, stream=True).body
+    assert isinstance(body, bytes)
+    assert b"stream_options" not in body
 
 
 def test_anthropic_is_sent_a_version_where_the_client_sends_none() -> None:
