@@ -42,6 +42,7 @@ FIELDS: dict[str, str] = {
     "bytes_out": "response body",
     "input_tokens": "tokens in, as the providers told; summed over calls",
     "output_tokens": "tokens out, as the providers told; summed over calls",
+    "total_tokens": "tokens in all, where a provider told neither of the two; summed over those calls",
     "retry": "how often the client's SDK says it has retried",
     "peer": "client's address",
     "user_agent": "client's User-Agent, cut to 200 characters",
@@ -80,6 +81,7 @@ class Told(Struct, omit_defaults=True, kw_only=True):
     bytes_out: int
     input_tokens: int | None = None
     output_tokens: int | None = None
+    total_tokens: int | None = None
     retry: int | None = None
     peer: str | None = None
     user_agent: str | None = None
@@ -94,6 +96,8 @@ def json_line(exchange: Exchange) -> bytes:
     call = calls[0]
     facts, usage = call.facts, call.facts.usage or NO_USAGE
     first_byte, into, out = exchange.first_byte, usage.input_tokens, usage.output_tokens
+    if into is None and usage.undivided_tokens is not None:
+        return _encode(told(exchange)) + b"\n"
     frame = _frame(
         exchange.method,
         exchange.path,
@@ -233,6 +237,7 @@ _SHOWN = (
     "first_byte_ms",
     "input_tokens",
     "output_tokens",
+    "total_tokens",
     "trace_id",
 )
 
@@ -241,7 +246,7 @@ def told(exchange: Exchange) -> Told:
     """What is known of the exchange."""
     # Of a workflow the first call, of attempts at one the last: it was passed on.
     call = exchange.calls[0 if exchange.project else -1] if exchange.calls else None
-    input_tokens, output_tokens = _tokens(exchange.calls)
+    input_tokens, output_tokens, total_tokens = _tokens(exchange.calls)
     return Told(
         time=_instant(exchange.started_at),
         level=_level(exchange.outcome),
@@ -270,6 +275,7 @@ def told(exchange: Exchange) -> Told:
         bytes_out=exchange.bytes_out,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
+        total_tokens=total_tokens,
         retry=exchange.retry_count or None,
         peer=exchange.peer or None,
         user_agent=_clean(exchange.user_agent[:LONGEST_AGENT]) or None,
@@ -291,6 +297,7 @@ class ToldCall(Struct, omit_defaults=True, kw_only=True):
     first_byte_ms: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    total_tokens: int | None = None
 
 
 def _call(call: UpstreamCall) -> ToldCall:
@@ -307,6 +314,7 @@ def _call(call: UpstreamCall) -> ToldCall:
         first_byte_ms=_milliseconds(call.started, call.first_byte),
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
+        total_tokens=usage.undivided_tokens if usage else None,
     )
 
 
@@ -315,9 +323,9 @@ def _model(call: UpstreamCall) -> str | None:
     return _clean(model[:200]) if model else None
 
 
-def _tokens(calls: Sequence[UpstreamCall]) -> tuple[int | None, int | None]:
-    """The tokens that went in and came out of all calls, as far as they are known."""
-    into = out = None
+def _tokens(calls: Sequence[UpstreamCall]) -> tuple[int | None, int | None, int | None]:
+    """The tokens that went in and came out of all calls, and those of which only the sum is known."""
+    into = out = undivided = None
     for call in calls:
         usage = call.facts.usage
         if usage is None:
@@ -326,7 +334,9 @@ def _tokens(calls: Sequence[UpstreamCall]) -> tuple[int | None, int | None]:
             into = usage.input_tokens + (into or 0)
         if usage.output_tokens is not None:
             out = usage.output_tokens + (out or 0)
-    return into, out
+        if (total := usage.undivided_tokens) is not None:
+            undivided = total + (undivided or 0)
+    return into, out, undivided
 
 
 def _milliseconds(since: int, until: int | None) -> float | None:

@@ -83,6 +83,11 @@ class Usage(Struct):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
+    @property
+    def undivided_tokens(self) -> int | None:
+        """The total, where neither of its parts is known."""
+        return self.total_tokens if self.input_tokens is None and self.output_tokens is None else None
+
 
 class Message(Struct):
     """One chat message as a view shows it: plain text, and the tool calls in it."""

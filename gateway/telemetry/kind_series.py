@@ -107,6 +107,7 @@ class TokenSeries:
         """Count what was told. What was not is not counted, not even as 0."""
         self._add("input", [usage.input_tokens for usage in usages])
         self._add("output", [usage.output_tokens for usage in usages])
+        self._add_undivided([usage.total_tokens for usage in usages if usage.undivided_tokens is not None])
         for usage in usages:
             if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
                 self._add_details(usage)
@@ -123,6 +124,11 @@ class TokenSeries:
         total, each = self.known[part]
         total.value += sum(tokens)
         each.observe_all(tokens)
+
+    def _add_undivided(self, told: Sequence[int | None]) -> None:
+        """Count totals of which the parts are not known; they are no observation of either part."""
+        if tokens := sum(count for count in told if count is not None and 0 <= count < IMPLAUSIBLE):
+            self.families.count(table.TOKENS, *self.labels, "total").value += tokens
 
     def _add_details(self, usage: Usage) -> None:
         provider, model, _ = self.labels

@@ -14,6 +14,7 @@ from gateway.providers.reading import ends
 from gateway.providers.reading.asked import Asked, ReadsAsked, asked_in
 from gateway.providers.reading.content import MOST_CHARACTERS, MOST_MESSAGES, body_text, clipped
 from gateway.providers.reading.lenient import Members, leading, mapping, objects, opened, parsed, trailing
+from gateway.providers.reading.usage import refuse_implausible
 from gateway.telemetry.exchange import Content, Facts, Message
 
 _FIRST_EVENTS: Final = 8
@@ -111,6 +112,7 @@ def read(
     if bodies.head:
         facts.streamed = ends.is_event_stream(bodies.first) or ends.is_array(bodies.first)
         answered = (_stream if facts.streamed else _document)(reading, facts, bodies, content)
+        refuse_implausible(facts, len(bodies.request), len(bodies.head) + len(bodies.tail))
         if facts.content is not None:
             _show(facts.content, answered, bodies, facts.streamed)
     return facts

@@ -20,10 +20,11 @@ from gateway.providers.reading.lenient import (
     parsed,
     text,
 )
+from gateway.providers.reading.usage import MAX_UNSEEN, tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 NO_USAGE: Final = Usage()
-Tokens = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_UNSEEN)] | None
 _Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 CLOSING: Final = ("model", "usage", "finish_reason")
 
@@ -67,12 +68,15 @@ def glance(operation: str, asked: Asked, answer: bytes) -> Facts | None:
     except (ValueError, RecursionError):
         return None
     usage, choices = told.usage, told.choices
+    total = usage.total_tokens
+    if total is not None and total < (usage.prompt_tokens or 0) + (usage.completion_tokens or 0):
+        return None
     prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details
     cached = prompt.cached_tokens
     noted = Usage(
         usage.prompt_tokens,
         usage.completion_tokens,
-        usage.total_tokens,
+        total,
         usage.prompt_cache_hit_tokens if cached is msgspec.UNSET else cached,
         prompt.cache_write_tokens,
         None if completion is None else completion.reasoning_tokens,
@@ -143,15 +147,17 @@ def is_failure(event: Members) -> bool:
 
 
 def usage_of(answer: Members) -> Usage | None:
-    """Tokens as an answer or event tells them: in `usage`, at Groq in `x_groq.usage`."""
+    """Tokens as an answer or event tells them: in `usage`, at Groq in `x_groq`, in Moonshot's streams in a choice."""
     usage = member(answer, "usage") or mapping(member(answer, "x_groq")).get("usage")
+    if not usage:
+        usage = next((choice["usage"] for choice in objects(member(answer, "choices")) if choice.get("usage")), None)
     if not isinstance(usage, dict):
         return None
     prompt, completion = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
     told = Usage(
-        input_tokens=count(usage.get("prompt_tokens")),
-        output_tokens=count(usage.get("completion_tokens")),
-        total_tokens=count(usage.get("total_tokens")),
+        input_tokens=tokens(usage.get("prompt_tokens")),
+        output_tokens=tokens(usage.get("completion_tokens")),
+        total_tokens=tokens(usage.get("total_tokens")),
         cache_read_tokens=count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
         cache_write_tokens=count(prompt.get("cache_write_tokens")),
         reasoning_tokens=count(completion.get("reasoning_tokens")),

@@ -18,6 +18,8 @@ def asked(facts: Facts, path: str, request: Members) -> None:
 def document(facts: Facts, answer: Members) -> None:
     chat_completions.opening(facts, answer)
     facts.usage = chat_completions.usage_of(answer)
+    if facts.usage is not None and facts.usage.input_tokens is None:  # all that an embedding takes is input
+        facts.usage.input_tokens = facts.usage.total_tokens
 
 
 def opening(facts: Facts, event: Members) -> bool:

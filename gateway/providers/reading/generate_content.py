@@ -18,6 +18,7 @@ from gateway.providers.reading.content import (
     tool_result,
 )
 from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 CLOSING: Final = ("responseId", "modelVersion", "usageMetadata", "finishReason")
@@ -90,11 +91,11 @@ def _is_last(event: Members) -> bool:
 def _usage(usage: object) -> Usage | None:
     """Thoughts are billed as output, and what tools put into the prompt as input; the counts leave them out."""
     found = mapping(usage)
-    thoughts = count(found.get("thoughtsTokenCount"))
+    thoughts = tokens(found.get("thoughtsTokenCount"))
     told = Usage(
-        input_tokens=_sum(count(found.get("promptTokenCount")), count(found.get("toolUsePromptTokenCount"))),
-        output_tokens=_sum(count(found.get("candidatesTokenCount")), thoughts),
-        total_tokens=count(found.get("totalTokenCount")),
+        input_tokens=_sum(tokens(found.get("promptTokenCount")), tokens(found.get("toolUsePromptTokenCount"))),
+        output_tokens=_sum(tokens(found.get("candidatesTokenCount")), thoughts),
+        total_tokens=tokens(found.get("totalTokenCount")),
         cache_read_tokens=count(found.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )

@@ -24,6 +24,7 @@ from gateway.providers.reading.lenient import (
     parsed,
     text,
 )
+from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 CLOSING: Final = ("stop_reason", "usage")
@@ -70,15 +71,15 @@ def ended(tail: bytes) -> bool:
 def _with(known: Usage | None, usage: Members) -> Usage | None:
     """`known`, brought up to date: counts are cumulative. What is told as input leaves cached tokens out; we do not."""
     told = Usage() if known is None else known
-    read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
-    uncached = count(usage.get("input_tokens"))
+    read, written = tokens(usage.get("cache_read_input_tokens")), tokens(usage.get("cache_creation_input_tokens"))
+    uncached = tokens(usage.get("input_tokens"))
     if uncached is None and told.input_tokens is not None:
         uncached = told.input_tokens - (told.cache_read_tokens or 0) - (told.cache_write_tokens or 0)
     told.cache_read_tokens = told.cache_read_tokens if read is None else read
     told.cache_write_tokens = told.cache_write_tokens if written is None else written
     if uncached is not None:
         told.input_tokens = uncached + (told.cache_read_tokens or 0) + (told.cache_write_tokens or 0)
-    output = count(usage.get("output_tokens"))
+    output = tokens(usage.get("output_tokens"))
     told.output_tokens = told.output_tokens if output is None else output
     thinking = count(mapping(usage.get("output_tokens_details")).get("thinking_tokens"))
     told.reasoning_tokens = told.reasoning_tokens if thinking is None else thinking

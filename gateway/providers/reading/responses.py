@@ -15,6 +15,7 @@ from gateway.providers.reading.content import (
     tool_result,
 )
 from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 CLOSING: Final = ("model", "usage", "incomplete_details")
@@ -61,9 +62,9 @@ def _usage(usage: object) -> Usage | None:
     found = mapping(usage)
     read, written = mapping(found.get("input_tokens_details")), mapping(found.get("output_tokens_details"))
     told = Usage(
-        input_tokens=count(found.get("input_tokens")),
-        output_tokens=count(found.get("output_tokens")),
-        total_tokens=count(found.get("total_tokens")),
+        input_tokens=tokens(found.get("input_tokens")),
+        output_tokens=tokens(found.get("output_tokens")),
+        total_tokens=tokens(found.get("total_tokens")),
         cache_read_tokens=count(read.get("cached_tokens")),
         cache_write_tokens=count(read.get("cache_write_tokens")),
         reasoning_tokens=count(written.get("reasoning_tokens")),

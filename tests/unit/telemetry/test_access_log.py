@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import Fault
 from gateway.telemetry import access_log
-from gateway.telemetry.exchange import Outcome
+from gateway.telemetry.exchange import Outcome, Usage
 from tests.made_exchanges import call, chat, exchange
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "log.md"
@@ -68,6 +68,19 @@ def test_a_line_made_from_a_frame_tells_what_the_table_would(without: str | None
         line = access_log.json_line(made)
         assert json.loads(line) == msgspec.to_builtins(access_log.told(made))
         assert list(json.loads(line)) == [name for name in access_log.FIELDS if name in json.loads(line)]
+
+
+def test_a_total_is_told_where_its_parts_are_not() -> None:
+    facts = chat(tokens=(None, None))
+    facts.usage = Usage(total_tokens=16)
+    line = json.loads(access_log.json_line(exchange(call(facts=facts))))
+    assert (line["total_tokens"], "input_tokens" in line, "output_tokens" in line) == (16, False, False)
+    assert b"total_tokens=16" in access_log.text_line(exchange(call(facts=facts)))
+    several = json.loads(access_log.json_line(exchange(call(facts=facts), call(facts=facts), call(facts=chat()))))
+    assert [several[name] for name in ("input_tokens", "output_tokens", "total_tokens")] == [7, 9, 32]
+    assert [each.get("total_tokens") for each in several["calls"]] == [16, 16, None]
+    facts.usage = Usage(input_tokens=7, total_tokens=7)
+    assert "total_tokens" not in json.loads(access_log.json_line(exchange(call(facts=facts))))
 
 
 def test_of_what_has_not_ended_no_duration_is_told() -> None:

@@ -215,6 +215,25 @@ def test_impossible_usage_does_not_spoil_the_sums(metrics: Metrics, nonsense: in
     assert counts(metrics, "gateway_token_details_total") == {}
 
 
+def test_a_total_without_its_parts_is_counted_by_itself(metrics: Metrics) -> None:
+    metrics.view(exchange(call(facts=Facts("chat", usage=Usage(total_tokens=16)))))
+    metrics.view(exchange(call(facts=Facts("chat", usage=Usage(7, 9, 16)))))
+    assert counts(metrics, "gateway_tokens_total") == {
+        ("openai", "_none", "_none", "total"): 16,
+        ("openai", "_none", "_none", "input"): 7,
+        ("openai", "_none", "_none", "output"): 9,
+    }
+
+
+def test_usage_that_could_not_be_read_is_counted_by_its_reason(metrics: Metrics) -> None:
+    for reason in ("implausible", "content_coding", "implausible"):
+        metrics.view(exchange(call(facts=Facts("chat", usage_error=reason))))
+    assert counts(metrics, "gateway_usage_errors_total") == {
+        ("openai", "implausible"): 2,
+        ("openai", "content_coding"): 1,
+    }
+
+
 def test_cached_and_reasoning_tokens_are_counted_apart(metrics: Metrics) -> None:
     usage = Usage(10, 20, cache_read_tokens=4, cache_write_tokens=3, reasoning_tokens=8)
     metrics.view(exchange(call(facts=Facts(operation="chat", request_model="o3", usage=usage))))
