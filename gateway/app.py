@@ -42,6 +42,7 @@ from gateway.settings import Settings
 from gateway.settings.tracing import Capture as Captured
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.exchange import Road
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.model_calls import gen_ai_name
@@ -87,6 +88,7 @@ class Gateway:
     metrics: Metrics
     lifecycle: Lifecycle
     figures: Gathered
+    fallbacks: Fallbacks
     take_over: Callable[[Configuration], None]
     """What can change while requests run: keys and their scopes, limits, prices."""
 
@@ -108,12 +110,13 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     )
     forced = None if settings.upstream.road == "auto" else Road(settings.upstream.road)
     via_name = settings.server.via_name or common.via_name
+    fallbacks = Fallbacks()
     upstream = UpstreamClient(
         providers,
         pool_size=settings.pool_size,
         live=metrics,
         capture=capture,
-        transport=roads(forced, settings.tcp_keepalive),
+        transport=roads(forced, settings.tcp_keepalive, fallbacks),
         via_name=via_name,
     )
     http = HttpCalls(settings.tcp_keepalive)
@@ -121,6 +124,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     gate = Gate(Budgets(settings.rates.rules), kept.limiter)
     limited = LimitedUpstream(upstream, gate, settings.prices)
     _watch(metrics, recorder, tracing, upstream, kept)
+    metrics.watch(table.FALLBACKS, (), lambda: fallbacks.count)
     metrics.watch_each(table.LIMIT_POLICY_REFUSALS, lambda: gate.refusals)
     directory = Directory(providers, [bound.project for bound in configuration.projects])
     own = (
@@ -141,7 +145,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     app = web.Application(
         # Read downwards: this is the order in which a request meets them.
         middlewares=[
-            observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies), via_name),
+            observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies), via_name, fallbacks),
             errors(directory),
             *((preflights,) if settings.cors.origins else ()),
             authenticate(configuration.clients, tickets, public),
@@ -184,7 +188,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         gate.budgets.replace(fresh.settings.rates.rules)
         limited.prices = fresh.settings.prices
 
-    return Gateway(app, recorder, metrics, lifecycle, figures, take_over)
+    return Gateway(app, recorder, metrics, lifecycle, figures, fallbacks, take_over)
 
 
 def _sign(request: web.Request, response: web.StreamResponse) -> None:

@@ -146,6 +146,7 @@ class Listener:
                 max_connections=limits.max_connections,
             ),
             on_malformed=self._malformed,
+            fallbacks=gateway.fallbacks,
         )
 
     async def __aenter__(self) -> "Listener":

@@ -123,6 +123,8 @@ class GuardedConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self._task_handler is not None:
+            self._task_handler.add_done_callback(self._stopped)
         self.ends = self.ssl_context, self.peername, self.sockname
         self._server.opened(self, cast(asyncio.Transport, transport))
 
@@ -151,7 +153,15 @@ class GuardedConnection(RequestHandler):
                 self._held = Held(data, lacks, self._loop, self._let_go)
                 return
         try:
-            messages, _, _ = self._parser.feed_data(data)
+            self._parse(data, begins, between_requests)
+        except Exception as error:
+            self._fail(error)
+
+    def _parse(self, data: bytes, begins: bool, between_requests: bool) -> None:
+        parser = self._parser
+        assert parser is not None
+        try:
+            messages, _, _ = parser.feed_data(data)
         except HttpProcessingError as error:
             self.refuse(request_head.objection_of_parser(error, self._bounds.max_target_bytes))
             return
@@ -164,6 +174,16 @@ class GuardedConnection(RequestHandler):
                 self._unlearned = messages[0][0], data
         elif data and between_requests:
             self._head_grew(len(data))
+
+    def _stopped(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Log a fault of ours, and close: the client must not wait for an answer that will not come."""
+        logger.error("a connection failed", exc_info=error)
+        self._deaf = True
+        self.force_close()
 
     def _let_go(self) -> None:
         """Read what is held, whole or not."""
@@ -365,6 +385,7 @@ class GuardedConnection(RequestHandler):
             raise
         except Exception as error:
             response = self.handle_error(request, 500, error)
+            request._match_info = None  # type: ignore[attr-defined]  # its signals may be what failed
             await response.prepare(request)
             await response.write_eof()
         return response

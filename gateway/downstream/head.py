@@ -18,6 +18,7 @@ from gateway.access.clients import Client
 from gateway.downstream.client_address import Origin
 from gateway.downstream.known_request import KnownRequest
 from gateway.telemetry.client_hints import Hints, hints_of
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.retry_fields import DEADLINE, RETRIES
 from gateway.wire import headers, mode
 from gateway.wire.headers import Field, Fields
@@ -60,8 +61,9 @@ class Told(Struct, eq=False):
 class Heads:
     """Reads heads, and knows them again. `via_name` is this gateway's own in `Via` fields."""
 
-    def __init__(self, via_name: str = "llm-gateway") -> None:
+    def __init__(self, via_name: str = "llm-gateway", fallbacks: Fallbacks | None = None) -> None:
         self._via_name = via_name.encode("ascii")
+        self._fallbacks = fallbacks or Fallbacks()
         self._known: dict[Fields, Head] = {}
         self._kinds: dict[bytes, int] = {}
 
@@ -69,13 +71,20 @@ class Heads:
         """What the head of `request` tells."""
         message: Any = request._message
         if type(message) is KnownRequest:
-            said = message.said
-            if said is None:
-                return self._told(message, request)
-            if said.told is None:
-                said.told = self._told(message, request)
-            told: Told = said.told
-            return told
+            try:
+                said = message.said
+                if said is None:
+                    return self._told(message, request)
+                if said.told is None:
+                    said.told = self._told(message, request)
+                told: Told = said.told
+                return told
+            except Exception as error:
+                self._fallbacks.failed(error)
+        return self._read(request)
+
+    def _read(self, request: web.BaseRequest) -> Told:
+        """What the head of `request` tells, whatever its shape."""
         kinds, traced = self._kinds, False
         steady: list[Field] = []
         proofs: list[Field] = []

@@ -6,6 +6,7 @@ on a connection what it said there before, byte for byte but for the length, is 
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -15,6 +16,7 @@ from yarl import URL
 
 from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.request_head import objection_to
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.wire.headers import Field
 from gateway.wire.shape import LONGEST, Shape, Shapes, has_shape, is_whole
 
@@ -31,7 +33,8 @@ _is_everybodys = re.compile(r"[^?]*(?:\?(?:(?:api-version|alt|beta|stream_mode)=
 
 
 class Known(Struct, frozen=True, eq=False):
-    """What is the same for all requests of a shape. `names` are those of its fields as `headers` shows them.
+    """What is the same for all requests of a shape. `names` are those of its fields as `headers` shows them, repeated
+    ones as often as they came.
 
     `remembered` is for whoever reads heads to find again what it found by names alone.
     """
@@ -151,22 +154,28 @@ class OneConnection:
 
     def read(self, data: bytes) -> KnownRequest | None:
         """The request that `data` is; None if it is for the parser."""
-        last = self._last
-        if last is not None and (request := last.again(data)) is not None:
-            return request
-        request = self._all.read(data)
-        if request is not None and self._heads_left:
-            # The first is not kept, for it may be the only one.
-            self._heads_left -= 1
-            if self._heads_left < MOST_HEADS:
-                request.said = self._last = Said(request, data)
+        try:
+            last = self._last
+            if last is not None and (request := last.again(data)) is not None:
+                return request
+            request = self._all.read(data)
+            if request is not None and self._heads_left:
+                # The first is not kept, for it may be the only one.
+                self._heads_left -= 1
+                if self._heads_left < MOST_HEADS:
+                    request.said = self._last = Said(request, data)
+        except Exception as error:
+            self._last = None
+            self._all.fallbacks.failed(error)
+            return None
         return request
 
 
 class KnownRequests:
     """The shapes and targets of requests that were served. Nothing is known where a bound is less than a shape's."""
 
-    def __init__(self, bounds: ConnectionBounds) -> None:
+    def __init__(self, bounds: ConnectionBounds, fallbacks: Fallbacks | None = None) -> None:
+        self.fallbacks = fallbacks or Fallbacks()
         self._shapes = Shapes[Known]()
         self._targets: dict[bytes, tuple[str, URL]] = {}
         self._off = min(bounds.max_head_bytes, bounds.max_field_bytes, bounds.max_target_bytes) < LONGEST
@@ -186,6 +195,12 @@ class KnownRequests:
 
     def learn(self, message: RawRequestMessage, data: bytes) -> None:
         """Take note of a request that the parser found `data` to be, and that was served."""
+        try:
+            self._learn(message, data)
+        except Exception as error:
+            self.fallbacks.failed(error)
+
+    def _learn(self, message: RawRequestMessage, data: bytes) -> None:
         if message.should_close or message.upgrade or message.version is not HttpVersion11 or objection_to(message):
             return
         if not is_whole(message.raw_headers, data) or not has_shape(message.raw_headers):
@@ -198,5 +213,13 @@ class KnownRequests:
         self._targets[target] = message.path, message.url
         if self._shapes.find(data) is None:
             start = b'%b (/[!-"$-~]*+) HTTP/1\\.1' % message.method.encode("ascii")
-            names = tuple(message.headers)
-            self._shapes.learn(start, message.raw_headers, data, lambda: Known(message.method, names, {}))
+            names = tuple([name for name, _ in message.headers.items()])
+            known = Known(message.method, names, {})
+            self._shapes.learn(start, message.raw_headers, data, lambda: known, partial(_check, message))
+
+
+def _check(message: RawRequestMessage, shape: Shape[Known], groups: Sequence[bytes]) -> None:
+    """Raise ValueError unless a request of `shape` shows the fields that the parser found."""
+    request = KnownRequest(shape, message.path, message.url, groups[1:], b"")
+    if request.raw_headers != message.raw_headers or [*request.headers.items()] != [*message.headers.items()]:
+        raise ValueError("a known request shows other fields than the parsed one")

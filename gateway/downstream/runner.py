@@ -21,6 +21,7 @@ from gateway.downstream.known_request import KnownRequests
 from gateway.downstream.refusal import Malformed, RefusalBody, openai_shape, refusal
 from gateway.downstream.watch import Watch
 from gateway.errors import GatewayError, InternalFault
+from gateway.telemetry.fallbacks import Fallbacks
 
 _SWEEP = 0.05  # seconds; a client that leaves is to be noticed within 200 ms
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
@@ -36,12 +37,13 @@ class GuardedServer(Server):
         bounds: ConnectionBounds,
         on_malformed: Callable[[Malformed], None],
         refusal_body: RefusalBody,
+        fallbacks: Fallbacks | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(handler, **kwargs)
         self.bounds = bounds
         self.on_malformed = on_malformed
-        self.known = KnownRequests(bounds)
+        self.known = KnownRequests(bounds, fallbacks)
         self._refusal_body = refusal_body
         self.last_call = False  # the next answer on each connection is its last, and says so
         self.paused: set[GuardedConnection] = set()  # those that do not read, and so cannot notice an end
@@ -149,6 +151,7 @@ class GuardedRunner(web.AppRunner):
         bounds: ConnectionBounds,
         on_malformed: Callable[[Malformed], None],
         refusal_body: RefusalBody = openai_shape,
+        fallbacks: Fallbacks | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -160,7 +163,9 @@ class GuardedRunner(web.AppRunner):
             lingering_time=0,
             **kwargs,
         )
-        self._guarded = partial(GuardedServer, bounds=bounds, on_malformed=on_malformed, refusal_body=refusal_body)
+        self._guarded = partial(
+            GuardedServer, bounds=bounds, on_malformed=on_malformed, refusal_body=refusal_body, fallbacks=fallbacks
+        )
 
     async def _make_server(self) -> Server:
         plain = await super()._make_server()

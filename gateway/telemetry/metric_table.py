@@ -234,6 +234,10 @@ LOG_LINES_LOST = _counter("gateway_log_lines_lost_total", "Log lines that could 
 LOG_LINES_OMITTED = _counter(
     "gateway_log_lines_omitted_total", "Log lines of requests without an accepted key, above the configured rate."
 )
+FALLBACKS = _counter(
+    "gateway_recognition_fallbacks_total",
+    "Messages that a parser read because recognizing them raised an exception, which is a bug.",
+)
 VIEW_FAILURES = _counter("gateway_view_failures_total", "Finished exchanges that a view failed to show.")
 OVERFLOWS = _counter(
     "gateway_metric_overflows_total", "Label sets that found their metric full and were counted as _other.", "metric"

@@ -15,6 +15,7 @@ from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 
 from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.known_response import Known
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.wire.shape import Shapes
@@ -27,7 +28,14 @@ DNS_TTL = 30  # seconds
 class Pool(TCPConnector):
     """At most `size` connections; `trust` verifies those with TLS, by default against the system's authorities."""
 
-    def __init__(self, size: int, *, trust: SSLContext | bool = True, keepalive: TcpKeepalive = BY_DEFAULT) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        trust: SSLContext | bool = True,
+        keepalive: TcpKeepalive = BY_DEFAULT,
+        fallbacks: Fallbacks | None = None,
+    ) -> None:
         super().__init__(
             limit=size,
             keepalive_timeout=IDLE_IN_POOL,
@@ -36,7 +44,7 @@ class Pool(TCPConnector):
             socket_factory=socket_factory(keepalive),
         )
         loop = asyncio.get_running_loop()
-        self._factory = cast(Any, partial(UpstreamProtocol, loop, Shapes[Known]()))
+        self._factory = cast(Any, partial(UpstreamProtocol, loop, Shapes[Known](), fallbacks))
         self._resting: list[tuple[float, Connection]] = []  # and since when
         self._clock = loop.time
         self._sweeping: asyncio.TimerHandle | None = None

@@ -27,6 +27,7 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.errors import GatewayError
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.handed_over import Flow, HandedOver
 from gateway.upstream.known_response import Known, KnownResponse, learn
 from gateway.upstream.tap import Tap
@@ -50,6 +51,7 @@ class UpstreamProtocol(ResponseHandler):
     # More than 30 attributes in one dictionary would cost each connection a kilobyte.
     __slots__ = (
         "_expected",
+        "_fallbacks",
         "_flow",
         "_head",
         "_head_size",
@@ -69,9 +71,15 @@ class UpstreamProtocol(ResponseHandler):
         "waiting_for",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, shapes: Shapes[Known] | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        shapes: Shapes[Known] | None = None,
+        fallbacks: Fallbacks | None = None,
+    ) -> None:
         super().__init__(loop)
         self._shapes = Shapes[Known]() if shapes is None else shapes
+        self._fallbacks = Fallbacks() if fallbacks is None else fallbacks
         self._untouched = False  # nothing of the response has come, and there is no parser for it
         self._opening = b""  # what came first of it, until the head is known
         self.used = False
@@ -272,7 +280,11 @@ class UpstreamProtocol(ResponseHandler):
     def _follow(self, data: bytes) -> bool:
         """See what chunks `data` brings, and pass it on as it is if they are whole; False if it is for the parser."""
         missing, flow = self._missing, self._flow
-        chunks, self._missing = walk(data, missing)
+        try:
+            chunks, self._missing = walk(data, missing)
+        except Exception as error:
+            self._fallbacks.failed(error)
+            chunks, self._missing = [], LOST
         if flow is not None and missing == self._missing == 0:
             self._give(flow, b"".join(chunks), data)
             return True
@@ -308,9 +320,12 @@ class UpstreamProtocol(ResponseHandler):
         self._untouched = False
         head = self._head
         if head is not None and not head.done():
-            found = self._shapes.find(data)
-            if found is not None and self._receive_known(head, data, found):
-                return
+            try:
+                found = self._shapes.find(data)
+                if found is not None and self._receive_known(head, data, found):
+                    return
+            except Exception as error:
+                self._fallbacks.failed(error)
         self._parse("")
         self._opening = data
         self.data_received(data)
@@ -329,13 +344,15 @@ class UpstreamProtocol(ResponseHandler):
             return False
         come, body = b"".join(chunks), EMPTY_PAYLOAD
         is_whole = missing == ENDED and not lacks
+        response = KnownResponse(shape.kept, shape.names, values, come if is_whole else None)
+        # Nothing has been changed so far: a parser could still read it.
         if not is_whole:
-            self._to_show, self._head_size, self._missing, self._lacks = data, len(data) - len(rest), missing, lacks
             body = StreamReader(self, self._read_bufsize, loop=self._loop)
             body.feed_data(come)
+            self._to_show, self._head_size, self._missing, self._lacks = data, len(data) - len(rest), missing, lacks
             self._payload = self.body = body
         self.waiting_for = _NOTHING
-        waiting.set_result((KnownResponse(shape.kept, shape.names, values, come if is_whole else None), body))
+        waiting.set_result((response, body))
         return True
 
     def reader(self) -> StreamReader:
@@ -368,7 +385,10 @@ class UpstreamProtocol(ResponseHandler):
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""
         if self._opening:
-            learn(self._shapes, data[0], self._opening)
+            try:
+                learn(self._shapes, data[0], self._opening)
+            except Exception as error:
+                self._fallbacks.failed(error)
         if self._head is not None and not self._head.done():
             self._head.set_result(data)
         else:

@@ -13,15 +13,20 @@ from yarl import URL
 from gateway.settings import TcpKeepalive, Timeouts
 from gateway.settings.tcp import BY_DEFAULT
 from gateway.telemetry.exchange import Road, UpstreamCall
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.direct import DirectExchange, DirectTransport
 from gateway.upstream.pool import Pool
 from gateway.upstream.session import SessionTransport
 from gateway.upstream.transport import Incoming, Outgoing, TransportFactory
 
 
-def roads(forced: Road | None = None, keepalive: TcpKeepalive = BY_DEFAULT) -> TransportFactory:
+def roads(
+    forced: Road | None = None, keepalive: TcpKeepalive = BY_DEFAULT, fallbacks: Fallbacks | None = None
+) -> TransportFactory:
     """Makes transports that choose for each request, or take the `forced` road with all of them."""
-    return lambda origin, timeouts, pool_size: Roads(origin, timeouts, Pool(pool_size, keepalive=keepalive), forced)
+    return lambda origin, timeouts, pool_size: Roads(
+        origin, timeouts, Pool(pool_size, keepalive=keepalive, fallbacks=fallbacks), forced
+    )
 
 
 _DIRECT, _SESSION = Road.DIRECT, Road.SESSION

@@ -99,8 +99,18 @@ class Shapes(Generic[T]):
                 return (shape, *read)
         return None
 
-    def learn(self, start: bytes, fields: Fields, data: bytes, keep: Callable[[], T]) -> None:
-        """Take note that the parser found `fields` in `data`; of a shape met before, `keep()` is kept."""
+    def learn(
+        self,
+        start: bytes,
+        fields: Fields,
+        data: bytes,
+        keep: Callable[[], T],
+        check: Callable[[Shape[T], Sequence[bytes]], None] | None = None,
+    ) -> None:
+        """Take note that the parser found `fields` in `data`; of a shape met before, `keep()` is kept.
+
+        A shape is not kept if `check` raises for it and the groups that it finds in `data`.
+        """
         if not self.can_learn or not has_shape(fields) or not (is_whole(fields, data) or is_in_chunks(fields, data)):
             return
         shown = (
@@ -116,6 +126,8 @@ class Shapes(Generic[T]):
         shape = Shape(start, fields, keep())
         read = shape.read(data)
         if read is not None and [*read[0][-len(fields) :]] == [value for _, value in fields]:
+            if check is not None:
+                check(shape, read[0])
             self._known.insert(0, shape)
             del self._known[MOST:]
         else:

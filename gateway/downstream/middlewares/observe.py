@@ -10,10 +10,13 @@ from multidict import istr
 
 from gateway.downstream.client_address import ReadOrigin
 from gateway.downstream.dispatch import Match
+from gateway.downstream.guarded_request import has_begun
 from gateway.downstream.head import Heads, Told
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, TOLD
+from gateway.errors import InternalFault
 from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.fallbacks import Fallbacks
 from gateway.telemetry.logs import serve, served
 from gateway.telemetry.recorder import Recorder
 from gateway.telemetry.trace_context import Sampler, new_trace, random_hex, trace_for
@@ -22,8 +25,10 @@ REQUEST_ID_NAME = b"x-gateway-request-id"
 REQUEST_ID_FIELD = istr(REQUEST_ID_NAME.decode("ascii"))
 
 
-def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin, via_name: str) -> Middleware:
-    heads = Heads(via_name)
+def observe(
+    recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin, via_name: str, fallbacks: Fallbacks
+) -> Middleware:
+    heads = Heads(via_name, fallbacks)
 
     @web.middleware
     async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -43,11 +48,14 @@ def observe(recorder: Recorder, sampler: Sampler, read_origin: ReadOrigin, via_n
                 await response.write_eof()
                 exchange.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
             return response
-        except ConnectionResetError:
+        except (ConnectionResetError, asyncio.CancelledError):
             exchange.client_left()
             raise
-        except asyncio.CancelledError:
-            exchange.client_left()
+        except Exception:  # sending the response failed, maybe that of another error: `errors` answers all else
+            exchange.error = None
+            exchange.failed(InternalFault())
+            if not has_begun(request):
+                exchange.status = InternalFault.status
             raise
         finally:
             exchange.ended = monotonic_ns()
