@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.mock_upstream.answers import Answer, Choice, Finish, Json, Question, Tool, cached_tokens, texts, tokens
-from gateway.mock_upstream.asking import answering, begin
+from gateway.mock_upstream.asking import begin, reply_to
 from gateway.mock_upstream.body import member, objects, read_json, required, said_last, strings, whole_number
 from gateway.mock_upstream.dialect import Dialect
 from gateway.mock_upstream.refusal import Refusal
@@ -16,6 +16,8 @@ from gateway.mock_upstream.sending import EVENT_STREAM, Frame, Part, event, send
 
 MODELS = ("claude-mock", "claude-mock-mini")
 _CREATED = "2025-01-01T00:00:00Z"
+_WITHOUT_SAMPLING = "2026-10-21"
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _FINISH = {
     Finish.STOP: "end_turn",
     Finish.STOP_SEQUENCE: "stop_sequence",
@@ -38,9 +40,18 @@ _ERROR_TYPES = {
 
 def routes() -> list[web.RouteDef]:
     return [
-        web.post("/v1/messages", answering(ask, MessageReply)),
+        web.post("/v1/messages", create),
         web.post("/v1/messages/count_tokens", count_tokens),
     ]
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    body = await read_json(request)
+    if request.headers.get("anthropic-version", "") >= _WITHOUT_SAMPLING:
+        for name in _SAMPLING & body.keys():
+            raise Refusal(400, f"{name}: Extra inputs are not permitted")
+    model = required(body, "model", str)
+    return await reply_to(request, body, model, ask, MessageReply, streamed=body.get("stream") is True)
 
 
 async def count_tokens(request: web.Request) -> web.StreamResponse:

@@ -16,12 +16,22 @@ from gateway.providers.reading.lenient import mapping, objects, parsed, text
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
 
+VERSION: Final = "2023-06-01"
+
 _DEFAULT_MAX_TOKENS: Final = 4096
+_WITHOUT_SAMPLING: Final = "2026-10-21"
+"""The first version that refuses the parameters in `_SAMPLING`."""
+_SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
 
 
 @dataclass(frozen=True, slots=True)
 class AnthropicDialect:
-    """`max_tokens` is mandatory, so workflows that name none are given one."""
+    """`max_tokens` is mandatory, so workflows that name none are given one.
+
+    `version` is the one that requests get which name none, those of workflows among them.
+    """
+
+    version: str = VERSION
 
     @property
     def name(self) -> str:
@@ -62,6 +72,8 @@ class AnthropicDialect:
 
     def chat(self, model: str, prompt: Prompt, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:
         given = dict(parameters)
+        if self.version >= _WITHOUT_SAMPLING:
+            given = {name: value for name, value in given.items() if name not in _SAMPLING}
         if "stop" in given:
             stop = given.pop("stop")
             given["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)

@@ -12,7 +12,9 @@ from typing import TypeVar
 
 from yarl import URL
 
-from gateway.providers.declarations import CUSTOMS, KNOWN, OPENAI
+from gateway.providers import own_fields
+from gateway.providers.anthropic import VERSION, AnthropicDialect
+from gateway.providers.declarations import ANTHROPIC_VERSION, CUSTOMS, KNOWN, OPENAI
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, Timeouts
 from gateway.settings.upstream import UNBOUNDED, Policy
@@ -33,6 +35,7 @@ SUFFIXES = (
     "_RETRIES",
     "_CIRCUIT_FAILURES",
     "_FALLBACK",
+    *own_fields.SUFFIXES,
 )
 
 ABOUT_URL = (
@@ -46,9 +49,14 @@ ABOUT_FALLBACK = (
     "Another provider of the same dialect, which gets a request that this one keeps failing, its body as it is: the "
     "model must have the same name there"
 )
+ABOUT_VERSION = (
+    "Anthropic API version of requests that name none in `anthropic-version`, those of projects among them; from "
+    "2026-10-21 on, projects' `temperature`, `top_p` and `top_k` are left out, which the API refuses"
+)
 UNSAFE_KEY = "must be visible ASCII characters without blanks, so that a header field can carry it"
 
 _ENV_NAME = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _VISIBLE = re.compile(r"[!-~]+")
 
 Found = TypeVar("Found")
@@ -58,7 +66,8 @@ def configured_providers(reader: Reader, timeouts: Timeouts, policy: Policy = UN
     """The providers that are on, known ones first. `timeouts` and `policy` hold where one has none of its own."""
     known = [_configured(reader, declared, timeouts, policy) for declared in KNOWN.values()]
     further = [_configured(reader, declared, timeouts, policy) for declared in _further(reader)]
-    providers = tuple(provider for provider in (*known, *further) if provider is not None)
+    version = _anthropic_version(reader)
+    providers = tuple(_of_version(provider, version) for provider in (*known, *further) if provider is not None)
     _check_fallbacks(reader, providers)
     return providers
 
@@ -85,7 +94,7 @@ def _configured(reader: Reader, declared: Provider, timeouts: Timeouts, policy: 
     base_url = _first((own_url, *customary_urls, declared.base_url))
     key = _first((own_key, *customary_keys))
     provider = replace(
-        _in_dialect(reader, declared),
+        own_fields.with_own_fields(reader, _in_dialect(reader, declared), own, FAMILY),
         base_url=base_url,
         key=key,
         models=_models(reader, declared),
@@ -142,6 +151,25 @@ def _in_dialect(reader: Reader, declared: Provider) -> Provider:
     if credential is not None:
         credential = replace(credential, header=custom.credential.header, template=custom.credential.template)
     return replace(declared, dialect=custom.dialect, credential=credential, default_headers=custom.default_headers)
+
+
+def _anthropic_version(reader: Reader) -> str:
+    name = "GATEWAY_ANTHROPIC_VERSION"
+    version = reader.text(name, VERSION, ABOUT_VERSION)
+    if not _DATE.fullmatch(version):
+        reader.problem(name, "must be a date, such as 2023-06-01")
+    return version
+
+
+def _of_version(provider: Provider, version: str) -> Provider:
+    """The provider, with requests in this version of its API if that is Anthropic's."""
+    if not isinstance(provider.dialect, AnthropicDialect):
+        return provider
+    return replace(
+        provider,
+        dialect=replace(provider.dialect, version=version),
+        default_headers={**provider.default_headers, ANTHROPIC_VERSION: version},
+    )
 
 
 def _models(reader: Reader, declared: Provider) -> tuple[str, ...]:

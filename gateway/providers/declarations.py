@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
-from gateway.providers.anthropic import AnthropicDialect
+from gateway.providers.anthropic import VERSION, AnthropicDialect
 from gateway.providers.gemini import GeminiDialect
 from gateway.providers.openai import OpenAIDialect
 from gateway.providers.provider import BEARER, Credential, Dialect, Provider
 from gateway.settings import Secret
+
+ANTHROPIC_VERSION = "anthropic-version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Custom:
 
 
 OPENAI = Custom(OpenAIDialect(), Credential("authorization", BEARER))
-ANTHROPIC = Custom(AnthropicDialect(), Credential("x-api-key"), {"anthropic-version": "2023-06-01"})
+ANTHROPIC = Custom(AnthropicDialect(), Credential("x-api-key"), {ANTHROPIC_VERSION: VERSION})
 # Google's OpenAI-compatible API refuses a request without `Authorization`.
 GEMINI_CREDENTIAL = Credential("x-goog-api-key", bearer_below="/v1beta/openai/")
 GEMINI = Custom(GeminiDialect(), GEMINI_CREDENTIAL)

@@ -161,6 +161,7 @@ class Provider:
     dialect: Dialect
     credential: Credential | None
     default_headers: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[tuple[str, Secret], ...] = ()  # of the operator's, in every request, instead of the client's
     base_url_env: tuple[str, ...] = ()
     key: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)

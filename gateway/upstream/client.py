@@ -92,6 +92,7 @@ class UpstreamClient:
             server=base.host or "",
             port=base.port or 0,
             credential=_credential_field(provider),
+            fixed=tuple((name.encode("ascii"), value.reveal().encode("ascii")) for name, value in provider.fields),
             defaults=tuple((k.encode("ascii"), v.encode("latin-1")) for k, v in provider.default_headers.items()),
             via=self._via,
         )

@@ -36,7 +36,8 @@ class Line:
     server: str
     port: int
     credential: tuple[bytes, bytes] | None
-    defaults: tuple[tuple[bytes, bytes], ...]
+    fixed: Fields
+    defaults: Fields
     via: bytes
     bearer: "tuple[str, Line] | None" = None
     known: dict[Form, bytes] = field(default_factory=dict)
@@ -69,6 +70,11 @@ class Line:
     def _made_of(self, fields: Fields) -> bytes:
         return field_lines(
             headers.to_upstream(
-                fields, host=self.host, credential=self.credential, defaults=self.defaults, via=self.via
+                fields,
+                host=self.host,
+                credential=self.credential,
+                fixed=self.fixed,
+                defaults=self.defaults,
+                via=self.via,
             )
         )

@@ -54,6 +54,7 @@ CREDENTIALS: Final = frozenset(
         b"api-key",
         b"x-goog-api-key",
         b"ocp-apim-subscription-key",
+        b"xi-api-key",
         b"x-auth-token",
         b"x-access-token",
         b"cookie",
@@ -107,20 +108,28 @@ def to_upstream(
     *,
     host: bytes,
     credential: Field | None = None,
+    fixed: Fields = (),
     defaults: Fields = (),
     via: bytes,
 ) -> list[Field]:
     """The fields of the request to a provider, `Host` first; framing and the trace are left to who writes it.
 
-    `via` is a whole member, such as `1.1 gateway`. `credential` takes the place of whatever the client sent under its
-    name; `defaults` go along where the client sent no such field.
+    `via` is a whole member, such as `1.1 gateway`. `credential` and `fixed` take the place of whatever the client sent
+    under their names; `defaults` go along where the client sent no such field.
     """
     sent, names = _sifted(fields, _UPSTREAM)
-    added = [] if credential is None else [credential]
-    if credential is not None and (replaced := credential[0].lower()) in names:
-        sent = [field for field, name in zip(sent, names, strict=True) if name != replaced]
+    added = [*fixed] if credential is None else [credential, *fixed]
+    replaced = {name.lower() for name, _ in added}
+    if not replaced.isdisjoint(names):
+        sent = [field for field, name in zip(sent, names, strict=True) if name not in replaced]
+    names += replaced
     added += [field for field in defaults if field[0].lower() not in names]
     return [(b"Host", host), *sent, *added, (b"Via", via)]
+
+
+def reaches_a_provider(name: bytes) -> bool:
+    """Whether a client's field called `name` is passed on to providers."""
+    return _is_token(name) is not None and bool(_UPSTREAM.verdict(name))
 
 
 class Layout(Struct, frozen=True, gc=False, eq=False):
@@ -265,7 +274,14 @@ def client_keys(fields: Iterable[Field]) -> list[bytes]:
     return [*dict.fromkeys([candidate for _, candidate in found if candidate])]
 
 
-KEY_FIELDS: Final = {b"x-api-key": 0, b"authorization": 1, b"api-key": 2, b"x-goog-api-key": 3}
+KEY_FIELDS: Final = {
+    b"x-api-key": 0,
+    b"authorization": 1,
+    b"api-key": 2,
+    b"x-goog-api-key": 3,
+    b"xi-api-key": 4,
+    b"ocp-apim-subscription-key": 5,
+}
 _KEY_FIELD_LENGTHS: Final = frozenset(map(len, KEY_FIELDS))
 _BEARER: Final = KEY_FIELDS[b"authorization"]
 
@@ -309,6 +325,7 @@ _KEY_PARAMETERS: Final = frozenset(
         "api-key",
         "x-api-key",
         "x-goog-api-key",
+        "xi-api-key",
         "access-token",
         "auth-token",
         "authorization",

@@ -37,6 +37,13 @@ async def test_a_message(anthropic: AsyncAnthropic) -> None:
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (4, len(TEXT.split()))
 
 
+@pytest.mark.parametrize(("version", "status"), [("2023-06-01", 200), ("2026-10-21", 400)])
+async def test_the_later_version_refuses_sampling_parameters(mock: Mock, version: str, status: int) -> None:
+    body = {"model": "claude-mock", "max_tokens": 9, "messages": HELLO, "temperature": 0.5}
+    response = await mock.post("/v1/messages", json=body, headers={"anthropic-version": version})
+    assert response.status == status
+
+
 async def test_a_stream_builds_the_same_message_up(anthropic: AsyncAnthropic) -> None:
     stream = await anthropic.messages.create(model="claude-mock", max_tokens=100, messages=HELLO, stream=True)
     start, opened, *deltas, closed, delta, stop = await events_of(stream)  # the SDK keeps pings to itself

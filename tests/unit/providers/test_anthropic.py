@@ -6,7 +6,7 @@ import pytest
 
 from gateway import errors
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.providers.anthropic import ANTHROPIC
+from gateway.providers.anthropic import ANTHROPIC, AnthropicDialect
 from gateway.providers.provider import Prompt
 from gateway.telemetry.exchange import Facts, Message, ToolCall, Usage
 from tests.unit.providers.samples import (
@@ -168,6 +168,18 @@ def test_our_errors_have_the_types_of_the_api(error: GatewayError, type_: str):
     assert ANTHROPIC.stream_error(error, "req_1", MESSAGES_PATH) == (
         b"event: error\ndata: " + ANTHROPIC.error(error, "req_1") + b"\n\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "sent"), [("2023-06-01", {"temperature": 0.5, "top_p": 0.9, "top_k": 3}), ("2026-10-21", {})]
+)
+def test_a_chat_request_has_only_the_parameters_that_its_version_takes(version: str, sent: dict[str, float]):
+    given = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "max_tokens": 5, "stop": "x"}
+    request = AnthropicDialect(version).chat("c", Prompt([("user", "Go")]), given, stream=False)
+    assert isinstance(request.body, bytes)
+    body = json.loads(request.body)
+    assert {name: body[name] for name in ("temperature", "top_p", "top_k") if name in body} == sent
+    assert (body["max_tokens"], body["stop_sequences"]) == (5, ["x"])
 
 
 def test_a_chat_request_has_its_system_prompt_apart_and_always_a_limit():

@@ -6,6 +6,7 @@ import pytest
 from yarl import URL
 
 from gateway.providers import declarations
+from gateway.providers.anthropic import AnthropicDialect
 from gateway.providers.catalog import KNOWN, configured_providers, missing, sources
 from gateway.providers.provider import Prompt, Provider
 from gateway.settings import Reader, Secret, SettingsError, Timeouts
@@ -124,6 +125,25 @@ def test_cohere_is_not_asked_for_a_streams_usage() -> None:
 
 def test_anthropic_is_sent_a_version_where_the_client_sends_none() -> None:
     assert read(ANTHROPIC_API_KEY="k")["anthropic"].default_headers == {"anthropic-version": "2023-06-01"}
+
+
+def test_the_version_that_anthropics_api_is_sent_is_a_setting() -> None:
+    providers = read(
+        ANTHROPIC_API_KEY="k",
+        OPENAI_API_KEY="k",
+        GATEWAY_PROVIDER_CLAUDE_BASE_URL="http://10.0.0.1",
+        GATEWAY_PROVIDER_CLAUDE_DIALECT="anthropic",
+        GATEWAY_ANTHROPIC_VERSION="2026-10-21",
+    )
+    for name in ("anthropic", "claude"):
+        assert providers[name].default_headers == {"anthropic-version": "2026-10-21"}
+        assert providers[name].dialect == AnthropicDialect("2026-10-21")
+    assert providers["openai"].default_headers == {}
+
+
+def test_an_anthropic_version_is_a_date() -> None:
+    told = "GATEWAY_ANTHROPIC_VERSION: must be a date, such as 2023-06-01"
+    assert problems(ANTHROPIC_API_KEY="k", GATEWAY_ANTHROPIC_VERSION="latest\r\nX-A: b") == [told]
 
 
 def test_no_base_url_that_is_built_in_holds_a_version() -> None:
