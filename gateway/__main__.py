@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ from yarl import URL
 
 import gateway
 from gateway.access.keys import entry_for, is_id, new_key
-from gateway.configuration import Configuration, load, read, reloaded
+from gateway.configuration import Configuration, fixed_settings, load, read, reloaded
 from gateway.projects.skeleton import write_skeleton
 from gateway.settings import Reader, SettingsError
 from gateway.settings.document import as_env, as_markdown
-from gateway.settings.env_file import merged_environ
+from gateway.settings.env_file import merged_environ, read_env_file
 from gateway.summary import resolved, welcome
 from gateway.workers.sockets import CannotServe
 
@@ -66,9 +67,7 @@ def _serve(asked: argparse.Namespace) -> int:
         return supervise(configuration, _worker_command(asked), lambda at: _announce(configuration, at))
     from gateway.serve import serve
 
-    return serve(
-        configuration, lambda: reloaded(configuration, _environ(asked)), lambda at: _announce(configuration, at)
-    )
+    return serve(configuration, lambda: _reloaded(configuration, asked), lambda at: _announce(configuration, at))
 
 
 def _worker_command(asked: argparse.Namespace) -> list[str]:
@@ -84,7 +83,7 @@ def _work(asked: argparse.Namespace) -> int:
     configuration = load(_environ(asked))
     from gateway.work import work
 
-    return work(configuration, lambda: reloaded(configuration, _environ(asked)), end)
+    return work(configuration, lambda: _reloaded(configuration, asked), end)
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -138,6 +137,13 @@ def _settings(asked: argparse.Namespace) -> int:
     read(reader)
     print(FORMATS[asked.format](reader.variables.values()), end="")
     return 0
+
+
+def _reloaded(current: Configuration, asked: argparse.Namespace) -> Configuration:
+    """The configuration as it is now, with a warning for each setting that a reload cannot take over."""
+    fresh = reloaded(current, _environ(asked))
+    env_file = read_env_file(asked.env_file or ENV_FILE)
+    return replace(fresh, warnings=tuple(fixed_settings(os.environ, env_file)))
 
 
 def _announce(configuration: Configuration, address: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
-from gateway.access import limiters
+from gateway.access import keys, limiters
 from gateway.access.clients import Client, Clients, Key
 from gateway.access.keys import digest_of, new_key, read_clients
 from gateway.projects.binding import BoundProject, configured_projects
@@ -20,6 +20,7 @@ from gateway.providers.catalog import configured_providers, sources
 from gateway.providers.provider import Provider
 from gateway.settings import Reader, Secret, Settings, SettingsError
 from gateway.settings.docs import Docs, read_docs
+from gateway.settings.file_state import FileState
 from gateway.settings.tracing import PREFIXES as TRACING_PREFIXES
 from gateway.settings.tracing import Capture
 
@@ -32,6 +33,10 @@ NO_KEY = (
 ONLY_ON_LOOPBACK = (
     "the embedded default is served on loopback only, such as 127.0.0.1; "
     "configure a provider and GATEWAY_API_KEYS to be reached from elsewhere"
+)
+KEYS_IN_ENVIRONMENT = (
+    f"{keys.NAME} comes from the environment of the process, which a reload does not change: keys that were added or "
+    f"revoked since the start have no effect. Put keys in a file and name it in {keys.NAME}_FILE, or restart"
 )
 NOT_BY_RELOAD = "what is configured and the embedded default do not take each other's place by a reload; restart"
 
@@ -49,6 +54,8 @@ class Configuration:
     docs: Docs = field(default_factory=Docs)
     demo_key: Secret | None = None
     warnings: tuple[str, ...] = field(default=())
+    keys_file: FileState | None = None
+    """The file that the client keys were read from, if they stand in one."""
 
     @property
     def is_embedded_default(self) -> bool:
@@ -86,7 +93,9 @@ def read(reader: Reader) -> Configuration:
     docs = read_docs(reader)
     _check_limits(reader, settings, clients)
     reader.finish()
-    configuration = Configuration(settings, providers, clients, projects, docs, demo_key)
+    configuration = Configuration(
+        settings, providers, clients, projects, docs, demo_key, keys_file=reader.files.get(keys.NAME)
+    )
     return replace(configuration, warnings=tuple(_warnings(reader, configuration)))
 
 
@@ -96,6 +105,15 @@ def reloaded(current: Configuration, environ: Mapping[str, str]) -> Configuratio
     if fresh.is_embedded_default != current.is_embedded_default:
         raise SettingsError([NOT_BY_RELOAD])
     return current if current.is_embedded_default else fresh
+
+
+def fixed_settings(environ: Mapping[str, str], env_file: Mapping[str, str]) -> Iterator[str]:
+    """What a reload cannot take over, since it comes from the `environ` of the process; `env_file` is the .env file."""
+    if environ.get(keys.NAME, "").strip():
+        yield KEYS_IN_ENVIRONMENT
+    for name in sorted(env_file.keys() & environ.keys() - {keys.NAME}):
+        if environ[name].strip() and environ[name].strip() != env_file[name].strip():
+            yield f"{name}: the environment of the process wins over the .env file, and does not change by a reload"
 
 
 def _shown(reader: Reader, settings: Settings) -> Settings:

@@ -29,6 +29,7 @@ from gateway.telemetry.exchange import Exchange, Outcome
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.metric_table import LOG_LINES_LOST, LOG_LINES_OMITTED, MALFORMED_REQUESTS
 from gateway.telemetry.trace_context import Sampler, open_trace
+from gateway.workers.file_watch import watched
 from gateway.workers.handover import Handover, inherited
 from gateway.workers.sockets import BACKLOG, Sockets, listening
 
@@ -68,6 +69,8 @@ async def _serve(configuration: Configuration, reload: Reload, announce: Announc
         handover = Handover(settings.server.handover, sockets)
         gateway, listener = await stack.enter_async_context(opened(configuration, writer, sockets))
         farewell = listen_to_signals(lambda: reread(gateway, reload, writer))
+        if configuration.keys_file is not None:
+            await stack.enter_async_context(watched(configuration.keys_file, lambda: reread(gateway, reload, writer)))
         handover.open()
         logger.info("serving on %s", sockets.address)
         announce(sockets.address)
@@ -231,12 +234,15 @@ def reread(gateway: Gateway, reload: Reload, writer: LogWriter) -> None:
     """Take over keys, scopes and limits as they are configured now; keep what is if that cannot be used."""
     writer.reopen()
     try:
-        gateway.take_over(reload())
+        fresh = reload()
     except SettingsError as error:
         for problem in error.problems:
             logger.error("reload refused: %s", problem)
-    else:
-        logger.info("reloaded keys, scopes and limits")
+        return
+    gateway.take_over(fresh)
+    for warning in fresh.warnings:
+        logger.warning("reload: %s", warning)
+    logger.info("reloaded keys, scopes and limits")
 
 
 async def drain(gateway: Gateway, listener: Listener, server: Server, farewell: Farewell) -> None:

@@ -16,6 +16,7 @@ from gateway.telemetry import logs
 from gateway.telemetry.log_writer import LogWriter
 from gateway.telemetry.metric_table import LOG_LINES_LOST, WORKER_DEATHS
 from gateway.workers.figures import Tally
+from gateway.workers.file_watch import watched
 from gateway.workers.handover import Handover, inherited
 from gateway.workers.hub import Hub
 from gateway.workers.orders import Bequest
@@ -70,6 +71,8 @@ async def _supervise(
 
         supervisor = Supervisor(server.workers, hub, reopen=writer.reopen, let_go=let_go)
         _listen_to_signals(supervisor)
+        if configuration.keys_file is not None:
+            await stack.enter_async_context(watched(configuration.keys_file, supervisor.reload))
         await supervisor.run(serving)
     logger.info("stopped")
 

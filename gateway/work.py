@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from socket import socket
@@ -102,13 +102,13 @@ class Orders:
     async def _dump(self) -> bytes:
         return await dumps.dump(await self._gateway.metrics.gathered())
 
-    async def _check(self) -> list[str]:
+    async def _check(self) -> tuple[Sequence[str], Sequence[str]]:
         self._writer.reopen()
         try:
             self._read = self._reload()
         except SettingsError as error:
-            return list(error.problems)
-        return []
+            return error.problems, ()
+        return (), self._read.warnings
 
     async def _take_over(self) -> bool:
         self._gateway.take_over(self._read)

@@ -19,7 +19,9 @@ HEADING = """\
 Every variable that the gateway reads, from the environment or from a file `.env` in the folder it is started in; the
 environment wins, and a variable that is empty counts as not set. What can hold a secret can be read from a file
 instead: `NAME_FILE=/path/to/file`. `python -m gateway check` shows what is configured, without a secret, and all that
-is wrong with it at once. `kill -HUP` takes over changed keys, scopes, limits and prices; all else needs a restart.
+is wrong with it at once. `kill -HUP` takes over changed keys, scopes, limits and prices, unless they come from the
+environment of the process, which does not change; all else needs a restart. Keys in a file (`GATEWAY_API_KEYS_FILE`)
+are taken over by themselves when the file changes.
 
 This page is written by `scripts/settings`, as `.env.example` is.
 """

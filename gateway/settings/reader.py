@@ -12,6 +12,8 @@ from pathlib import Path
 
 from yarl import URL
 
+from gateway.settings.file_state import FileState
+
 LONGEST_SECONDS = 365 * 24 * 3600
 MOST_DIGITS = 18
 QUOTED = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
@@ -69,6 +71,7 @@ class Reader:
         self.values: dict[str, str] = {}  # as resolved, secrets as ***, for `check`
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        self.files: dict[str, FileState] = {}  # that secrets were read from
         self._asked: set[str] = set()
         self._chapter = ""
 
@@ -226,6 +229,7 @@ class Reader:
         return None
 
     def _file(self, name: str, path: str) -> Secret | None:
+        self.files[name] = FileState.of(Path(path))
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ TAKE_TICKET: Final = "take ticket"  # what it stands for, if anything
 
 # A supervisor says:
 DUMP: Final = "dump"  # answered the worker's own figures
-CHECK: Final = "check"  # reopen the log, and read the configuration: what is wrong with it?
+CHECK: Final = "check"  # reopen the log, read the configuration; answered its problems, and its warnings
 RELOAD: Final = "reload"  # take over what was read last
 DRAIN: Final = "drain"  # the gateway ends
 RETIRE: Final = "retire"  # others go on in your place

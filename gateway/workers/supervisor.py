@@ -150,12 +150,15 @@ class Supervisor:
         # One that is still starting may have read what stood there before.
         await asyncio.gather(*(worker.settled.wait() for worker in self._alive))
         asked = [worker for worker in self._alive if worker.serves]
-        problems = await asyncio.gather(*(_checked(worker) for worker in asked))
-        for problem in dict.fromkeys(problem for each in problems for problem in each):
+        checked = await asyncio.gather(*(_checked(worker) for worker in asked))
+        problems = dict.fromkeys(problem for problems, _ in checked for problem in problems)
+        for problem in problems:
             logger.error("reload refused: %s", problem)
-        if any(problems):
+        if problems:
             return
         await asyncio.gather(*(worker.told(orders.RELOAD) for worker in asked))
+        for warning in dict.fromkeys(warning for _, warnings in checked for warning in warnings):
+            logger.warning("reload: %s", warning)
         logger.info("reloaded keys, scopes and limits")
 
     async def _roll(self) -> None:
@@ -219,9 +222,10 @@ async def either(*events: asyncio.Event, seconds: float | None = None) -> None:
             task.cancel()
 
 
-async def _checked(worker: Worker) -> list[str]:
-    """What keeps `worker` from a reload."""
+async def _checked(worker: Worker) -> tuple[list[str], list[str]]:
+    """The problems that keep `worker` from a reload, and warnings that go with one."""
     try:
-        return [str(problem) for problem in await worker.ask(orders.CHECK, RELOAD_SECONDS)]
+        problems, warnings = await worker.ask(orders.CHECK, RELOAD_SECONDS)
     except LineBroken as broken:
-        return [f"worker {worker.number}, pid {worker.pid}: {broken}"]
+        return [f"worker {worker.number}, pid {worker.pid}: {broken}"], []
+    return [str(problem) for problem in problems], [str(warning) for warning in warnings]

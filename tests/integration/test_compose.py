@@ -116,7 +116,7 @@ def test_what_is_mounted_is_there_and_cannot_be_changed(services: dict[str, dict
     for service in services.values():
         for mount in service.get("volumes", []):
             source, _, target = mount.partition(":")
-            if source.startswith(".") and source != "./tls":
+            if source.startswith(".") and source not in ("./tls", "./keys"):
                 assert (ROOT / source).exists(), source
                 assert target.endswith(":ro"), mount
 
@@ -129,7 +129,15 @@ def test_images_are_of_a_version(services: dict[str, dict[str, Any]]) -> None:
 
 def test_no_secret_stands_in_it_but_the_demos() -> None:
     production = yaml.safe_load(COMPOSE.read_text())["services"]["gateway"]
-    assert not [name for name in production["environment"] if re.search("KEY|SECRET|TOKEN|PASSWORD", name)]
+    secrets = [name for name in production["environment"] if re.search("KEY|SECRET|TOKEN|PASSWORD", name)]
+    assert secrets == ["GATEWAY_API_KEYS_FILE"]
+
+
+def test_client_keys_are_read_from_a_mounted_directory_so_that_they_can_be_revoked() -> None:
+    production = yaml.safe_load(COMPOSE.read_text())["services"]["gateway"]
+    (mount,) = production["volumes"]
+    folder = mount.removeprefix("${KEYS_DIRECTORY:-./keys}:").removesuffix(":ro")
+    assert Path(production["environment"]["GATEWAY_API_KEYS_FILE"]).parent == Path(folder)
 
 
 def test_the_gateway_can_be_started_with_what_the_demo_tells_it() -> None:
@@ -142,4 +150,5 @@ def test_the_gateway_can_be_started_with_what_the_demo_tells_it() -> None:
 def _demo(service: dict[str, Any]) -> dict[str, str]:
     """An environment that can be loaded, whatever is yet to come from an `.env`."""
     lacking = {"GATEWAY_API_KEYS": "a=gw_a-5f1d0c9e8b7a6f3e2d1c0b9a8f7e6d5c", "OPENAI_API_KEY": "sk-8c6f1f2e3d4b5a69"}
-    return {**lacking, **{name: str(value) for name, value in service["environment"].items()}}
+    given = {name: str(value) for name, value in service["environment"].items() if not name.endswith("_FILE")}
+    return {**lacking, **given}

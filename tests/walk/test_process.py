@@ -144,6 +144,48 @@ async def test_sighup_takes_over_keys_and_refuses_what_is_wrong(tmp_path: Path, 
         assert await status(process, NEW_KEY) == 200
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_keys_file_that_changes_is_read_without_a_signal(
+    tmp_path: Path, upstream: ScriptedUpstream, workers: str
+) -> None:
+    mounted, first, second = tmp_path / "keys", tmp_path / "first", tmp_path / "second"
+    first.write_text(f"alice={KEY}\n")
+    second.write_text(f"carol={NEW_KEY}\n")
+    mounted.symlink_to(first)
+    names = variables(upstream, GATEWAY_API_KEYS_FILE=str(mounted), GATEWAY_WORKERS=workers)
+    del names["GATEWAY_API_KEYS"]
+    async with Process(tmp_path, names) as process:
+        assert (await status(process), await status(process, NEW_KEY)) == (200, 401)
+        replaced = tmp_path / "replaced"
+        replaced.symlink_to(second)
+        replaced.rename(mounted)  # as Kubernetes replaces a mounted secret
+        await process.until(lambda: process.written.count(b"reloaded") == 1)
+        assert (await status(process), await status(process, NEW_KEY)) == (401, 200)
+        second.write_text("carol=short\n")
+        await process.until(lambda: b"reload refused" in process.written)
+        assert await status(process, NEW_KEY) == 200
+        second.write_text(f"carol={NEW_KEY}\nalice={KEY}\n")
+        await process.until(lambda: process.written.count(b"reloaded") == 2)
+        assert (await status(process), await status(process, NEW_KEY)) == (200, 200)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sighup_warns_of_keys_that_come_from_the_environment(
+    tmp_path: Path, upstream: ScriptedUpstream, workers: str
+) -> None:
+    names = variables(upstream, GATEWAY_LOG_LEVEL="info", GATEWAY_WORKERS=workers)
+    (tmp_path / ".env").write_text(f"GATEWAY_API_KEYS=carol={NEW_KEY}\nGATEWAY_LOG_LEVEL=debug\n")
+    async with Process(tmp_path, names) as process:
+        process.signal(signal.SIGHUP)
+        await process.until(lambda: b"reloaded" in process.written)
+        assert (await status(process), await status(process, NEW_KEY)) == (200, 401)
+        said = process.written.decode()
+        assert said.count("GATEWAY_API_KEYS comes from the environment of the process") == 1
+        assert "name it in GATEWAY_API_KEYS_FILE, or restart" in said
+        assert said.count("GATEWAY_LOG_LEVEL: the environment of the process wins over the .env file") == 1
+        assert NEW_KEY not in said and KEY not in said
+
+
 async def test_a_single_process_is_not_ended_by_the_signal_that_replaces_workers(
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
