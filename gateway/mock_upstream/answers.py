@@ -1,8 +1,8 @@
 """What the mock says: the same to the same question, in every API's shape, so that a test can foretell it.
 
-An answer names the model and repeats the beginning of what was said last. When tools are offered, and the request
-insists on one or the text names one (or says "use a tool"), the answer calls those instead, with arguments made from
-their schemas. When the request asks for JSON, the answer is JSON made from the schema.
+An answer names the model and repeats the beginning of what was said last: of the last text of the last message. When
+tools are offered, and the request insists on one or that text names one (or says "use a tool"), the answer calls those
+instead, with arguments made from their schemas. When the request asks for JSON, the answer is made from the schema.
 
 Tokens are words. The input has as many tokens as its texts have words (the system prompt's too; tool definitions
 count nothing), and the output as many as it has deltas. Input marked with `cache_control` counts as read from a cache.
@@ -159,6 +159,11 @@ def texts(content: Any, depth: int = _DEEPEST) -> Iterator[str]:
             yield from texts(inner, depth - 1)
         case {"functionResponse": {"response": response}}:
             yield json.dumps(response)
+
+
+def last_text(content: Any) -> str:
+    """The last text in a message's content. Those before it are often an agent's notes, which name all of its tools."""
+    return next(reversed([*texts(content)]), "")
 
 
 def cached_tokens(content: Any, depth: int = _DEEPEST) -> int:

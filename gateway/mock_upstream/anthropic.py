@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.mock_upstream.answers import Answer, Choice, Finish, Json, Question, Tool, cached_tokens, texts, tokens
+from gateway.mock_upstream.answers import Answer, Choice, Finish, Json, Question, Tool, cached_tokens, last_text, tokens
 from gateway.mock_upstream.asking import begin, reply_to
 from gateway.mock_upstream.body import member, objects, read_json, required, said_last, strings, whole_number
 from gateway.mock_upstream.dialect import Dialect
@@ -142,7 +142,7 @@ def _question(body: Json, model: str) -> Question:
     form = member(member(body, "output_config"), "format")
     return Question(
         model=model,
-        text=" ".join(texts(last)),
+        text=last_text(last),
         from_tool=any(part.get("type") == "tool_result" for part in objects(last.get("content"))),
         input_tokens=tokens(body.get("system"), *messages),
         cached_tokens=cached_tokens([body.get("system"), *messages]),

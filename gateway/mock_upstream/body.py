@@ -62,5 +62,9 @@ def strings(value: Any) -> list[str]:
 
 
 def said_last(messages: list[Json], answerer: str) -> Json:
-    """The last message that is not the model's own; an empty one if there is none."""
-    return next((message for message in reversed(messages) if message.get("role") != answerer), {})
+    """The last message that is not the model's own, nor an instruction if there is another; empty if there is none."""
+    said = [message for message in messages if message.get("role") != answerer]
+    return next((message for message in reversed(said) if message.get("role") not in _INSTRUCTIONS), [{}, *said][-1])
+
+
+_INSTRUCTIONS = frozenset({"system", "developer"})  # an agent may add one behind what the user said

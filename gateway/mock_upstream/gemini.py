@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.mock_upstream.answers import Answer, Choice, Finish, Json, Question, Tool, texts, tokens
+from gateway.mock_upstream.answers import Answer, Choice, Finish, Json, Question, Tool, last_text, texts, tokens
 from gateway.mock_upstream.asking import begin, reply_to
 from gateway.mock_upstream.body import objects, read_json, said_last, strings, whole_number
 from gateway.mock_upstream.dialect import Dialect
@@ -91,7 +91,7 @@ def ask(body: Json, model: str) -> Question:
     tools = [Tool(str(one.get("name")), _schema(one, "parameters", "parametersJsonSchema")) for one in functions]
     return Question(
         model=model,
-        text=" ".join(texts(last)),
+        text=last_text(last),
         from_tool=any("functionResponse" in part for part in objects(last.get("parts"))),
         input_tokens=tokens(_value(body, "systemInstruction"), *contents),
         max_tokens=whole_number(_value(settings, "maxOutputTokens")),

@@ -6,7 +6,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gateway.mock_upstream.answers import Answer, Call, Choice, Finish, Json, Question, Tool, cached_tokens, tokens
+from gateway.mock_upstream.answers import (
+    Answer,
+    Call,
+    Choice,
+    Finish,
+    Json,
+    Question,
+    Tool,
+    cached_tokens,
+    last_text,
+    tokens,
+)
 from gateway.mock_upstream.answers import texts as texts_of
 from gateway.mock_upstream.body import member, objects, required, said_last, strings, whole_number
 from gateway.mock_upstream.openai_dialect import error
@@ -26,7 +37,7 @@ def ask_chat(body: Json, model: str) -> Question:
     choice, left = chosen(body.get("tool_choice"), member(member(body, "tool_choice"), "function"), tools)
     return Question(
         model=model,
-        text=" ".join(texts_of(last)),
+        text=last_text(last),
         from_tool=last.get("role") == "tool",
         input_tokens=tokens(*messages),
         cached_tokens=sum(cached_tokens(message.get("content")) for message in messages),

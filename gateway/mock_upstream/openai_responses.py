@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from gateway.mock_upstream.answers import Answer, Call, Finish, Json, Question, Tool, texts, tokens
+from gateway.mock_upstream.answers import Answer, Call, Finish, Json, Question, Tool, last_text, tokens
 from gateway.mock_upstream.body import member, objects, said_last, whole_number
 from gateway.mock_upstream.openai_chat import chosen
 from gateway.mock_upstream.openai_dialect import type_and_code
@@ -30,7 +30,7 @@ def ask(body: Json, model: str) -> Question:
     choice, left = chosen(body.get("tool_choice"), member(body, "tool_choice"), tools)
     return Question(
         model=model,
-        text=" ".join(texts(last)),
+        text=last_text(last),
         from_tool=last.get("type") == _TOOL_RESULT,
         input_tokens=tokens(body.get("instructions"), *items),
         max_tokens=whole_number(body.get("max_output_tokens")),

@@ -114,6 +114,14 @@ async def test_a_tools_result_is_answered_in_words(anthropic: AsyncAnthropic) ->
     assert "“get_weather: sunny”" in answer.content[0].to_dict()["text"]
 
 
+async def test_an_agents_notes_beside_the_prompt_call_no_tool(anthropic: AsyncAnthropic) -> None:
+    """Claude Code puts notes that name its tools before what the user typed, and in a message behind it."""
+    parts = [{"type": "text", "text": "You have get_weather. Use a tool."}, {"type": "text", "text": "hi"}]
+    messages: Any = [{"role": "user", "content": parts}, {"role": "system", "content": "Use a tool: get_weather."}]
+    answer = await anthropic.messages.create(model="m", max_tokens=100, messages=messages, tools=[WEATHER])
+    assert "“hi”" in answer.content[0].to_dict()["text"]
+
+
 async def test_marked_input_is_counted_as_read_from_the_cache(anthropic: AsyncAnthropic) -> None:
     marked: Any = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
     answer = await anthropic.messages.create(model="m", max_tokens=9, messages=HELLO, system=marked)
