@@ -167,12 +167,12 @@ class Relay:
         if kind is not None and shape is not None:
             error_frame = translate.error_frame(dialect, shape, exchange.id, call.path)
         elif response.is_event_stream and not coded:
-            error_frame = translate.error_frame(dialect, StreamMode.SSE, exchange.id, call.path)
+            error_frame = _to_events(response, translate.error_frame(dialect, StreamMode.SSE, exchange.id, call.path))
         if kind is None:
             return await relay(request, reply, response, error_frame, flush_head=not response.ready)
         assert shape is not None
         frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
-        return await stream(request, reply, frames, error_frame)
+        return await stream(request, reply, frames, error_frame, response)
 
     def _reply(self, exchange: Exchange, answered: Answered, kind: str | None) -> RelayedResponse:
         """The response to the client, without its body. Raises ValueError if it cannot be sent."""
@@ -181,14 +181,16 @@ class Relay:
         status, reason, layout, values = response.status, response.reason, response.layout, response.values
         if layout.urls:
             values = mapped_values(values, layout.urls, urls_of(answered.provider), origin_of(exchange))
-        lines = headers.client_lines(values, layout, key) if kind is None else None
+        # A stream that lacks its end could not be shown to, once its length is told.
+        unframed = response.is_stream and layout.lengths > 0 and answered.call.method != "HEAD"
+        lines = headers.client_lines(values, layout, key) if kind is None and not unframed else None
         at = layout.content_length
         length = b"" if at is None else values[at]
         if lines is not None and (length.isdigit() or not length):
             has_date = b"date" in layout.at
             reply = RelayedResponse.of_lines(status, reason, lines, int(length) if length else None, has_date)
         else:
-            without = headers.REPRESENTATION if kind else ()
+            without = headers.REPRESENTATION if kind else headers.FRAMING if unframed else ()
             fields = [(name, value) for (name, _), value in zip(response.fields, values, strict=True)]
             reply = RelayedResponse(status, reason, headers.to_client(fields, key=key, without=without))
         if answered.attempts:
@@ -243,6 +245,11 @@ def _uncoded(fields: headers.Fields) -> headers.Fields:
     """The client's fields, asking for a body without content coding: it has to be read here."""
     kept = [field for field in fields if field[0].lower() != b"accept-encoding"]
     return [*kept, (b"Accept-Encoding", b"identity")]
+
+
+def _to_events(response: UpstreamResponse, error_frame: ErrorFrame) -> ErrorFrame:
+    """`error_frame` where a stream has come, nothing where it is a document that is called one."""
+    return lambda error: b"" if response.is_document else error_frame(error)
 
 
 def _nothing(error: GatewayError) -> bytes:

@@ -24,18 +24,29 @@ from gateway.wire import sse
 LAST_WORDS_SECONDS = 5.0
 
 
-class Relayable(Protocol):
+class Endable(Protocol):
+    """A body that may be complete before its framing ends."""
+
+    @property
+    def has_ended(self) -> bool: ...
+
+
+class Relayable(Endable, Protocol):
     """A body that gives itself to a sink."""
 
     async def hand_over(self, sink: "Outflow") -> None: ...
 
 
 async def stream(
-    request: web.Request, response: web.StreamResponse, frames: AsyncIterator[bytes], error_frame: ErrorFrame
+    request: web.Request,
+    response: web.StreamResponse,
+    frames: AsyncIterator[bytes],
+    error_frame: ErrorFrame,
+    source: Endable | None = None,
 ) -> web.StreamResponse:
-    """Send `frames` as the body. A slow client slows the upstream: each read waits for a write."""
+    """Send `frames`, made of `source`, as the body. A slow client slows the upstream: each read waits for a write."""
     outflow = await _opened(request, response, flush_head=True)
-    return await _until_the_end(outflow, outflow.send_all(frames), error_frame)
+    return await _until_the_end(outflow, outflow.send_all(frames), error_frame, source)
 
 
 async def relay(
@@ -46,7 +57,7 @@ async def relay(
     The head goes ahead at once where `flush_head` is set, else with the first piece, in one write.
     """
     outflow = await _opened(request, response, flush_head=flush_head)
-    return await _until_the_end(outflow, body.hand_over(outflow), error_frame)
+    return await _until_the_end(outflow, body.hand_over(outflow), error_frame, body)
 
 
 async def deliver(request: web.Request, response: RelayedResponse, body: bytes) -> web.StreamResponse:
@@ -83,7 +94,7 @@ async def _opened(request: web.Request, response: web.StreamResponse, *, flush_h
 
 
 async def _until_the_end(
-    outflow: "Outflow", sending: Coroutine[Any, Any, None], error_frame: ErrorFrame
+    outflow: "Outflow", sending: Coroutine[Any, Any, None], error_frame: ErrorFrame, source: Endable | None
 ) -> web.StreamResponse:
     exchange, response = outflow.exchange, outflow.response
     try:
@@ -91,10 +102,10 @@ async def _until_the_end(
         await response.write_eof()
         exchange.delivered = True
     except ConnectionResetError:  # upstream failures arrive as GatewayErrors; this is the client
-        exchange.client_left()
+        outflow.client_left(source)
     except asyncio.CancelledError:
         if exchange.error != Drained.code:
-            exchange.client_left()
+            outflow.client_left(source)
             raise
         _stop_cancelling()
         await outflow.break_off(error_frame(Drained()))
@@ -110,7 +121,17 @@ async def _until_the_end(
 class Outflow:
     """A body on its way to a client, and how far it has come. What a relayed one is handed over to."""
 
-    __slots__ = ("_before", "_chunked", "_last", "_protocol", "_request", "exchange", "response", "taken_bytes")
+    __slots__ = (
+        "_before",
+        "_chunked",
+        "_is_short",
+        "_last",
+        "_protocol",
+        "_request",
+        "exchange",
+        "response",
+        "taken_bytes",
+    )
 
     def __init__(self, request: web.Request, response: web.StreamResponse, exchange: Exchange) -> None:
         self._request = request
@@ -119,6 +140,7 @@ class Outflow:
         self.exchange = exchange
         self._chunked: asyncio.Transport | None = None  # once the head is out, and if all after it is chunks
         self._last = self._before = b""
+        self._is_short = False  # a piece came that the client did not get
         self.taken_bytes = 0  # by `take`; the record is told at the end
 
     async def send_all(self, frames: AsyncIterator[bytes]) -> None:
@@ -141,8 +163,10 @@ class Outflow:
         transport = self._chunked
         if transport is None:
             if not self._put(piece):
+                self._is_short = True
                 return False
         elif transport.is_closing():
+            self._is_short = True
             return False
         else:
             transport.write(framed or b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -172,6 +196,12 @@ class Outflow:
             self.exchange.waited_for_client_ns += monotonic_ns() - began
         if self._request.transport is None or self._request.transport.is_closing():
             raise ConnectionResetError("The client has left")
+
+    def client_left(self, source: Endable | None) -> None:
+        """The client is gone; what it had may have been all that `source` is for."""
+        if source is not None and not self._is_short and not self._protocol.writing_paused:
+            self.exchange.delivered = source.has_ended
+        self.exchange.client_left()
 
     async def break_off(self, words: bytes) -> None:
         """Say `words` where the body stopped, and end the connection so that the body is visibly incomplete."""

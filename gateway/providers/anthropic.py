@@ -13,6 +13,7 @@ from gateway.providers.provider import Prompt, Shape, UpstreamRequest
 from gateway.providers.reading import messages
 from gateway.providers.reading.api import Bodies
 from gateway.providers.reading.lenient import mapping, objects, parsed, text
+from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
 
@@ -54,8 +55,8 @@ class AnthropicDialect:
             raise InvalidRequest(NO_STREAM, param="stream_mode")
         return Shape(target, body)
 
-    def ended(self, path: str, tail: bytes) -> bool:
-        return apis.ended(_api_at(path), tail)
+    def stream_end(self, path: str, body: StreamBody) -> End | None:
+        return apis.stream_end(_api_at(path), path, body)
 
     def facts(
         self,

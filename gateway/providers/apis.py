@@ -20,6 +20,7 @@ from gateway.providers.reading import (
     responses,
 )
 from gateway.providers.reading.api import Bodies, Glance, Reading, read
+from gateway.providers.reading.stream_end import End, Progress, StreamBody, by_member, judged
 from gateway.telemetry.exchange import Facts
 
 
@@ -54,6 +55,19 @@ _BY_ENDING: Final = (
     (":batchEmbedContents", EMBED_CONTENT),
 )
 
+_PROGRESS_BY_ENDING: Final = (
+    ("/completion", chat_completions.progress),  # llama.cpp's own
+    ("/infill", chat_completions.progress),
+    ("/api/chat", by_member("done", True)),  # Ollama's own
+    ("/api/generate", by_member("done", True)),
+    ("/v2/chat", by_member("type", "message-end")),  # Cohere
+    ("/v1/chat", by_member("event_type", "stream-end")),
+    ("/images/generations", by_member("type", "image_generation.completed")),
+    ("/images/edits", by_member("type", "image_edit.completed")),
+    ("/audio/speech", by_member("type", "speech.audio.done")),
+    ("/audio/transcriptions", by_member("type", "transcript.text.done")),
+)
+
 
 @lru_cache(256)
 def api_at(path: str) -> Api | None:
@@ -66,12 +80,21 @@ def api_at(path: str) -> Api | None:
     return None
 
 
+@lru_cache(256)
+def progress_at(path: str) -> Progress | None:
+    """How far events tell that a stream is, on a path of which nothing else is read; None if it is no known one."""
+    return next((progress for ending, progress in _PROGRESS_BY_ENDING if path.endswith(ending)), None)
+
+
 def operation(api: Api | None) -> str:
     return "" if api is None else api.operation
 
 
-def ended(api: Api | None, tail: bytes) -> bool:
-    return api is None or api.reading.ended(tail)
+def stream_end(api: Api | None, path: str, body: StreamBody) -> End | None:
+    progress = progress_at(path) if api is None else api.reading.progress
+    end = None if progress is None else judged(progress, body)
+    # Google's streams have no other marker.
+    return End.MARKED if end is End.FINISHED and api is GENERATE_CONTENT else end
 
 
 def facts(api: Api | None, path: str, bodies: Bodies, content: bool, parameters: bool) -> Facts:

@@ -16,6 +16,7 @@ from gateway.providers import own_fields
 from gateway.providers.anthropic import VERSION, AnthropicDialect
 from gateway.providers.declarations import ANTHROPIC_VERSION, CUSTOMS, KNOWN, OPENAI
 from gateway.providers.provider import Provider
+from gateway.providers.reading.stream_end import StreamEnd
 from gateway.settings import Reader, Secret, Timeouts
 from gateway.settings.upstream import UNBOUNDED, Policy
 
@@ -35,6 +36,7 @@ SUFFIXES = (
     "_RETRIES",
     "_CIRCUIT_FAILURES",
     "_FALLBACK",
+    "_STREAM_END",
     *own_fields.SUFFIXES,
 )
 
@@ -52,6 +54,10 @@ ABOUT_FALLBACK = (
 ABOUT_VERSION = (
     "Anthropic API version of requests that name none in `anthropic-version`, those of projects among them; from "
     "2026-10-21 on, projects' `temperature`, `top_p` and `top_k` are left out, which the API refuses"
+)
+ABOUT_STREAM_END = (
+    "What makes a stream complete, besides its framing: finish (every choice that began has its finish_reason, or the "
+    "marker came), marker ([DONE], message_stop, response.completed or what else its API ends with), framing (nothing)"
 )
 UNSAFE_KEY = "must be visible ASCII characters without blanks, so that a header field can carry it"
 
@@ -100,6 +106,7 @@ def _configured(reader: Reader, declared: Provider, timeouts: Timeouts, policy: 
         models=_models(reader, declared),
         timeouts=_timeouts(reader, own, timeouts),
         policy=_policy(reader, own, policy),
+        stream_end=_stream_end(reader, own),
     )
     if base_url is None:
         if not reader.is_set(f"{own}_BASE_URL") and (own_key is not None or declared.name not in KNOWN):
@@ -184,6 +191,11 @@ def _timeouts(reader: Reader, own: str, timeouts: Timeouts) -> Timeouts:
         if seconds is not None:
             timeouts = replace(timeouts, **{which: seconds})
     return timeouts
+
+
+def _stream_end(reader: Reader, own: str) -> StreamEnd:
+    name, family = f"{own}_STREAM_END", f"{FAMILY}_STREAM_END"
+    return StreamEnd(reader.choice(name, StreamEnd.FINISH, tuple(StreamEnd), ABOUT_STREAM_END, as_name=family))
 
 
 def _policy(reader: Reader, own: str, policy: Policy) -> Policy:

@@ -15,6 +15,7 @@ from gateway.providers.provider import Prompt, Shape, UpstreamRequest
 from gateway.providers.reading import generate_content
 from gateway.providers.reading.api import Bodies
 from gateway.providers.reading.lenient import mapping, objects, parsed
+from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream
 from gateway.telemetry.exchange import Facts
 
@@ -53,8 +54,8 @@ class GeminiDialect:
             raise InvalidRequest(NO_STREAM, param="stream_mode")
         return Shape(target, body)
 
-    def ended(self, path: str, tail: bytes) -> bool:
-        return apis.ended(api_at(path), tail)
+    def stream_end(self, path: str, body: StreamBody) -> End | None:
+        return apis.stream_end(api_at(path), path, body)
 
     def facts(
         self,

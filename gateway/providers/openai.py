@@ -18,6 +18,7 @@ from gateway.providers.reading import chat_completions, responses
 from gateway.providers.reading.api import Bodies
 from gateway.providers.reading.content import all_text
 from gateway.providers.reading.lenient import mapping, objects, parsed, text
+from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
 
@@ -51,8 +52,8 @@ class OpenAIDialect:
             raise InvalidRequest(NO_STREAM, param="stream_mode")
         return Shape(target, body)
 
-    def ended(self, path: str, tail: bytes) -> bool:
-        return apis.ended(api_at(path), tail)
+    def stream_end(self, path: str, body: StreamBody) -> End | None:
+        return apis.stream_end(api_at(path), path, body)
 
     def facts(
         self,

@@ -8,6 +8,7 @@ from msgspec import Struct
 from yarl import URL
 
 from gateway.errors import GatewayError
+from gateway.providers.reading.stream_end import End, StreamBody, StreamEnd
 from gateway.settings import Secret, Timeouts
 from gateway.settings.upstream import Policy
 from gateway.telemetry.exchange import Facts
@@ -77,8 +78,8 @@ class Dialect(Protocol):
         """Ask for a stream, or for one document; InvalidRequest if the body says the opposite."""
         ...
 
-    def ended(self, path: str, tail: bytes) -> bool:
-        """Whether an event stream of a known operation that ends with `tail` ended as it should; True where unknown."""
+    def stream_end(self, path: str, body: StreamBody) -> End | None:
+        """How a stream of a known operation ended; None where the operation is unknown, or the body is no stream."""
         ...
 
     def facts(
@@ -166,5 +167,6 @@ class Provider:
     key: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     policy: Policy = field(default_factory=Policy)
+    stream_end: StreamEnd = StreamEnd.FINISH
     system: str = ""  # OpenInference `llm.provider`, where it differs from `name`
     models: tuple[str, ...] = ()  # known to metrics by name; others count as `_other`

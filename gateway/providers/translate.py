@@ -4,21 +4,20 @@ Rule: what cannot be translated, or did not end as it should, raises; a translat
 provider's was not.
 """
 
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
 
-from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
+from gateway.errors import GatewayError, UpstreamError
 from gateway.providers.provider import Dialect
+from gateway.providers.reading.ends import is_event_stream
 from gateway.providers.reading.lenient import parsed
 from gateway.wire import sse
 from gateway.wire.mode import StreamMode
 
 MOST_DOCUMENT_BYTES: Final = 32 * 1024 * 1024
-_MOST_END_BYTES: Final = 16 * 1024
 
 _MALFORMED: Final = "The provider sent a stream that cannot be translated."
 
@@ -29,43 +28,67 @@ async def translated(
     mode: StreamMode,
     *,
     streamed: bool,
-    path: str = "",
     most_document_bytes: int = MOST_DOCUMENT_BYTES,
 ) -> AsyncGenerator[bytes, None]:
-    """The frames of a successful answer in `mode`; `streamed` says whether `chunks` is an event stream.
+    """The frames of a successful answer in `mode`; `streamed` says whether `chunks` is called an event stream.
 
-    Where `path` is given, the stream must end as that API's streams do. Raises UpstreamError and UpstreamTruncated,
-    and whatever `chunks` raises. Closes `chunks`.
+    Raises UpstreamError, and whatever `chunks` raises: a stream that lacks its end among it. Closes `chunks`.
     """
     async with _closing(chunks):
-        if not streamed:
-            body = await _read(chunks, most_document_bytes)
-            for frame in _FROM_DOCUMENT[mode](dialect, body):
-                yield frame
-            return
-        if mode in (StreamMode.SSE, StreamMode.JSON):
+        if streamed and mode in (StreamMode.SSE, StreamMode.JSON):
             async for chunk in chunks:
                 yield chunk
             return
-        from_event = _line if mode is StreamMode.NDJSON else _text
-        decoder, end = sse.Decoder(), _End()
-        async for chunk in chunks:
-            end.hear(chunk)
-            frames: list[bytes] = []
-            failure = None
-            try:
-                for event in decoder.feed(chunk):
-                    frames.append(from_event(dialect, event.data))
-            except sse.EventTooLarge as error:
-                raise UpstreamError(_MALFORMED) from error
-            except UpstreamError as error:
-                failure = error  # what came before it is still the client's
-            if written := b"".join(frames):
-                yield written
-            if failure is not None:
-                raise failure
-        if path and not dialect.ended(path, bytes(end)):
-            raise UpstreamTruncated("The provider ended its stream without saying that it is complete.")
+        begun = await beginning(chunks) if streamed else b""
+        if streamed and (not begun.strip() or is_event_stream(begun)):
+            async for frame in _of_events(begun, chunks, dialect, _line if mode is StreamMode.NDJSON else _text):
+                yield frame
+            return
+        body = await _read(begun, chunks, most_document_bytes)
+        for frame in _FROM_DOCUMENT[mode](dialect, body):
+            yield frame
+
+
+async def beginning(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first chunks of a body, enough to tell an event stream from a document that is called one."""
+    begun = b""
+    async for chunk in chunks:
+        begun += chunk
+        if len(begun.strip(_BLANK)) >= _TELLING_BYTES:
+            break
+    return begun
+
+
+_BLANK: Final = b"\xef\xbb\xbf\r\n"
+_TELLING_BYTES: Final = 8  # more than any field's name
+
+
+async def _of_events(
+    begun: bytes, chunks: AsyncIterator[bytes], dialect: Dialect, from_event: Callable[[Dialect, bytes], bytes]
+) -> AsyncGenerator[bytes, None]:
+    decoder = sse.Decoder()
+    async for chunk in with_an_end(begun, chunks):
+        frames: list[bytes] = []
+        failure = None
+        try:
+            for event in decoder.feed(chunk):
+                frames.append(from_event(dialect, event.data))
+        except sse.EventTooLarge as error:
+            raise UpstreamError(_MALFORMED) from error
+        except UpstreamError as error:
+            failure = error  # what came before it is still the client's
+        if written := b"".join(frames):
+            yield written
+        if failure is not None:
+            raise failure
+
+
+async def with_an_end(begun: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A whole event stream, and the blank line that its last event may lack."""
+    yield begun
+    async for chunk in chunks:
+        yield chunk
+    yield b"\n\n"
 
 
 def error_frame(dialect: Dialect, mode: StreamMode, request_id: str, path: str) -> Callable[[GatewayError], bytes]:
@@ -160,33 +183,14 @@ def _checked(body: bytes) -> bytes:
     return _one_line(body)
 
 
-async def _read(chunks: AsyncIterator[bytes], most: int) -> bytes:
-    parts: list[bytes] = []
+async def _read(begun: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:
+    parts = [begun]
     async for chunk in chunks:
         most -= len(chunk)
         if most < 0:
             raise UpstreamError("The provider sent a larger answer than can be translated.")
         parts.append(chunk)
     return b"".join(parts)
-
-
-class _End:
-    """The last bytes of a stream, kept as the pieces they came in."""
-
-    __slots__ = ("_pieces", "_size")
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-
-    def hear(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        while self._size - len(self._pieces[0]) > _MOST_END_BYTES:
-            self._size -= len(self._pieces.popleft())
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self._pieces)
 
 
 @asynccontextmanager

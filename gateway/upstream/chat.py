@@ -17,6 +17,8 @@ from msgspec.structs import replace
 
 from gateway.errors import InvalidRequest, UpstreamError, UpstreamRejected
 from gateway.providers.provider import Prompt, Provider, UpstreamRequest
+from gateway.providers.reading.ends import is_event_stream
+from gateway.providers.translate import beginning, with_an_end
 from gateway.schema.frames import StepFrame
 from gateway.telemetry.exchange import Exchange, UpstreamCall, Usage
 from gateway.telemetry.trace_context import new_span_id
@@ -218,19 +220,27 @@ class Chat:
 
     async def _deltas(self, model: Model, response: UpstreamAnswer, call: UpstreamCall) -> AsyncGenerator[str, None]:
         dialect = model.provider.dialect
-        if not response.is_event_stream:  # it was asked for a stream and sent a document
-            yield _read_by(dialect.text, await response.read(self._answer_limit), call)
+        chunks = self._within_limit(response, call)
+        begun = await beginning(chunks)
+        # It was asked for a stream, and may send a document, which it may even call a stream.
+        if not response.is_event_stream or (begun.strip() and not is_event_stream(begun)):
+            yield _read_by(dialect.text, begun + b"".join([chunk async for chunk in chunks]), call)
             return
-        decoder, room = sse.Decoder(), self._answer_limit
-        async for chunk in response.chunks():
-            room -= len(chunk)
-            if room < 0:
-                raise UpstreamError(f"{call.provider} sent a larger answer than is taken here.")
+        decoder = sse.Decoder()
+        async for chunk in with_an_end(begun, chunks):
             for event in decoder.feed(chunk):
                 if dialect.stream_failed(event.data):
                     raise UpstreamRejected(f"{call.provider} failed in the middle of step {call.step!r}.")
                 if delta := dialect.delta(event.data):
                     yield delta
+
+    async def _within_limit(self, response: UpstreamAnswer, call: UpstreamCall) -> AsyncGenerator[bytes, None]:
+        room = self._answer_limit
+        async for chunk in response.chunks():
+            room -= len(chunk)
+            if room < 0:
+                raise UpstreamError(f"{call.provider} sent a larger answer than is taken here.")
+            yield chunk
 
 
 def _chat_request(model: Model, prompt: Asked, parameters: Mapping[str, Any], *, stream: bool) -> UpstreamRequest:

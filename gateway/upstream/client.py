@@ -166,7 +166,10 @@ class OpenCall:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        response = self._response
         try:
+            if response is not None and not response.complete and not isinstance(error, GatewayError):
+                await response.finish()
             await self._sending.__aexit__(kind, error, trace)
         finally:
             if self._close(error):
@@ -181,7 +184,7 @@ class OpenCall:
         self._passage.leave()
         call.ended = monotonic_ns()
         self._line.in_flight.value -= 1
-        if call.error is None and (response is None or not response.complete):
+        if call.error is None and (response is None or not response.has_ended):
             drained = self._exchange.outcome is Outcome.DRAINED
             call.outcome = Outcome.DRAINED if drained else Outcome.CLIENT_GONE
         body = self._request.body

@@ -17,20 +17,22 @@ BATCH = 32 * 1024
 
 
 class CodedTap(Tap):
-    """`head`, `tail`, `whole` and `end` are about the decoded body, `pieces` and `size` about the coded one.
+    """`head`, `tail`, `opening` and `whole` are about the decoded body, `pieces` and `size` about the coded one.
 
     `failed` if the body could not be decoded to its end; then the ends are those of what was decoded.
     """
 
     __slots__ = ("_coded", "_coded_size", "_decoded", "_decoding", "_lock", "_pieces", "waiting")
 
-    def __init__(self, codings: Sequence[bytes], head_limit: int = HEAD, tail_limit: int = TAIL) -> None:
+    def __init__(
+        self, codings: Sequence[bytes], head_limit: int = HEAD, tail_limit: int = TAIL, *, events: bool = False
+    ) -> None:
         super().__init__(0, 0)
         self.waiting = 0  # coded bytes that are not decoded yet
         self._coded: deque[bytes] = deque()
         self._coded_size = 0
         self._pieces = 0
-        self._decoded = Tap(head_limit, tail_limit)
+        self._decoded = Tap(head_limit, tail_limit, events=events)
         self._decoding = Decoding(codings, self._decoded.hear)
         self._lock = Lock()
 
@@ -85,5 +87,6 @@ class CodedTap(Tap):
     def whole(self) -> bool:
         return self._settled().whole and not self._decoding.failed
 
-    def end(self) -> bytes:
-        return self._settled().end()
+    @property
+    def opening(self) -> bytes:
+        return self._settled().opening

@@ -11,7 +11,8 @@ from time import monotonic_ns
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.providers.provider import Provider
-from gateway.providers.reading.ends import is_array
+from gateway.providers.reading.ends import is_array, is_event_stream
+from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.telemetry.exchange import Outcome, UpstreamCall
 from gateway.upstream.coded_tap import CodedTap
 from gateway.upstream.content_coding import codings_of
@@ -20,6 +21,8 @@ from gateway.upstream.transport import Fields, Incoming, Sink
 from gateway.wire import sse
 
 _EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
+_LINES = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/stream+json")
+_STREAMS = (_EVENT_STREAM, *_LINES)
 DECODED_ON_THE_LOOP = 1024  # bytes, which decode to 2 MiB at most
 DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
 
@@ -49,6 +52,7 @@ class UpstreamResponse:
         "codings",
         "complete",
         "is_event_stream",
+        "is_stream",
         "layout",
         "reason",
         "status",
@@ -71,7 +75,9 @@ class UpstreamResponse:
         self.values = values = incoming.values
         self.layout = layout = incoming.layout
         at = layout.content_type
-        self.is_event_stream = at is not None and status < 300 and values[at].lower().startswith(_EVENT_STREAM)
+        kind = values[at].lower() if at is not None and status < 300 else b""
+        self.is_stream = kind.startswith(_STREAMS)
+        self.is_event_stream = self.is_stream and kind.startswith(_EVENT_STREAM)
         self.codings = () if layout.content_encoding is None else self._codings(layout.content_encoding)
 
     def _codings(self, at: int) -> tuple[bytes, ...]:
@@ -94,13 +100,17 @@ class UpstreamResponse:
         if tap is None:
             capture = self._capture
             tail = capture.limit if capture.content else TAIL
-            tap = self._listening = CodedTap(self.codings, HEAD, tail) if self._is_decoded else Tap(HEAD, tail)
+            if self._is_decoded:
+                tap = CodedTap(self.codings, HEAD, tail, events=self.is_event_stream)
+            else:
+                tap = Tap(HEAD, tail, events=self.is_event_stream)
+            self._listening = tap
         return tap
 
     @property
     def _is_decoded(self) -> bool:
         """Whether the body has codings, and anything is read off it."""
-        return bool(self.codings) and (self.is_event_stream or self._provider.dialect.operation(self._call.path) != "")
+        return bool(self.codings) and (self.is_stream or self._provider.dialect.operation(self._call.path) != "")
 
     @property
     def undecoded(self) -> int:
@@ -143,7 +153,7 @@ class UpstreamResponse:
 
     def whole(self) -> bytes | None:
         """The body, if it is no stream and all of it is here; then it need not be read. None: it is to be."""
-        body = None if self.is_event_stream else self._incoming.whole()
+        body = None if self.is_stream else self._incoming.whole()
         if body is None or (self.status < 300 and not body.startswith(b"{") and is_array(body)):
             return None
         if body:
@@ -171,18 +181,39 @@ class UpstreamResponse:
         self.complete = True
 
     async def _must_have_ended(self) -> None:
-        dialect, path = self._provider.dialect, self._call.path
         if self.undecoded > DECODED_ON_THE_LOOP:
             await asyncio.to_thread(self.ends)
-        if not self.is_event_stream and not (self._is_array and dialect.streams(path, "", b"")):
-            return
-        # Of a coded stream that could not be decoded the end cannot be seen.
-        if self.is_readable and not dialect.ended(path, self._tap.end()):
+        end = self._end()
+        if end is not None and not self._provider.stream_end.is_met(end):
             raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the answer is complete as far as it has come, even if its framing goes on."""
+        if self.complete:
+            return True
+        end = None if self._listening is None else self._end()
+        return end is not None and self._provider.stream_end.is_met_early(end)
+
+    @property
+    def is_document(self) -> bool:
+        """Whether what has come is no event stream, whatever it is called."""
+        head = self.ends()[0]
+        return bool(head.strip()) and not is_event_stream(head)
+
+    def _end(self) -> End | None:
+        """How the stream ended as far as it has come; None if that cannot be told, or it is none."""
+        dialect, path = self._provider.dialect, self._call.path
+        if self._call.method == "HEAD" or not (self.is_stream or (self._is_array and dialect.streams(path, "", b""))):
+            return None
+        if not self.is_readable:
+            return None
+        tap, is_lines = self._tap, not self.is_event_stream
+        return dialect.stream_end(path, StreamBody(tap.head, tap.tail, tap.whole, tap.opening, is_lines))
+
+    @property
     def _is_array(self) -> bool:
-        return self.status < 300 and is_array(self._tap.head)
+        return self.status < 300 and self.layout.content_length is None and is_array(self._tap.head)
 
     def ends(self) -> tuple[bytes, bytes, bool]:
         """The first bytes of the body, the last ones after them, and whether they are all of it; without coding."""
@@ -202,6 +233,16 @@ class UpstreamResponse:
                         break
         self.complete = True  # the client did not leave
 
+    async def finish(self) -> None:
+        """Take what follows the end of an answer whose client has left, so that its connection can be used again."""
+        if not self.has_ended or self._incoming.whole() is not None:
+            return
+        call, tap = self._call, self._tap
+        with suppress(GatewayError, TimeoutError, ConnectionResetError):
+            async with asyncio.timeout(DROPPED_WITHIN):
+                await self._incoming.hand_over(_Dropped(), tap)
+        call.chunks, call.bytes_received = tap.pieces, tap.size
+
     async def read(self, limit: int) -> bytes:
         """The whole body, of at most `limit` bytes. Raises UpstreamError if it is longer."""
         parts: list[bytes] = []
@@ -211,3 +252,19 @@ class UpstreamResponse:
             if limit < 0:
                 raise UpstreamError(f"{self._call.provider} sent a larger answer than is taken here.")
         return b"".join(parts)
+
+
+class _Dropped:
+    """Takes a few bytes, for nobody."""
+
+    __slots__ = ("_room",)
+
+    def __init__(self) -> None:
+        self._room = DROPPED
+
+    def take(self, piece: bytes, framed: bytes = b"") -> bool:
+        self._room -= len(piece)
+        return self._room > 0
+
+    async def taken(self) -> None:
+        raise ConnectionResetError("Nothing more is taken")

@@ -7,6 +7,7 @@ kept whole.
 
 HEAD = 16 * 1024
 TAIL = 64 * 1024
+OPENING = 256
 PIECE = 32  # bytes that keeping a piece by itself costs, whatever its size
 
 
@@ -14,12 +15,15 @@ class Tap:
     """`head` is the first `HEAD` bytes, `tail` the last ones after them; together the whole body if it was short.
 
     `pieces` and `size` tell how much was heard, `first` when the first piece arrived, on the monotonic clock in ns.
+    Of `events`, the one that `tail` begins inside has its first bytes in `opening`: its name and type stand there.
     """
 
     __slots__ = (
+        "_events",
         "_head",
         "_head_limit",
         "_late",
+        "_opening",
         "_room",
         "_settled_late",
         "_settled_pieces",
@@ -28,8 +32,10 @@ class Tap:
         "first",
     )
 
-    def __init__(self, head_limit: int = HEAD, tail_limit: int = TAIL) -> None:
+    def __init__(self, head_limit: int = HEAD, tail_limit: int = TAIL, *, events: bool = False) -> None:
         self.first: int | None = None
+        self._opening = b""
+        self._events = events
         self._head = b""
         self._head_limit = head_limit
         self._late: list[bytes] = []  # what was heard since it was last settled, after what is left of the rest
@@ -52,6 +58,8 @@ class Tap:
             return
         late, room = b"".join(self._late), self._head_limit - len(self._head)
         self._settled_pieces, self._settled_size = self.pieces, self.size
+        if self._events and len(late) > room + self._tail_limit:
+            self._note_opening(late, len(late) - self._tail_limit)
         if room:
             self._head += late[:room]
             late = late[room:]
@@ -61,6 +69,13 @@ class Tap:
         self._settled_pieces -= self._settled_late
         self._settled_size -= len(late)
         self._room = self._tail_limit
+
+    def _note_opening(self, late: bytes, cut: int) -> None:
+        found = _event_at(late, cut)
+        if not found and not self._opening:
+            start = self._head + late[:OPENING]
+            found = _event_at(start, len(self._head)) or start[:OPENING]
+        self._opening = found or self._opening
 
     @property
     def pieces(self) -> int:
@@ -90,11 +105,21 @@ class Tap:
         return self._late[0] if self._late else b""
 
     @property
+    def opening(self) -> bytes:
+        """The first bytes of the event that `tail` begins inside, or with; b"" where there is no gap before it."""
+        self._settle()
+        return self._opening
+
+    @property
     def whole(self) -> bool:
         """Whether `head` and `tail` together are the body."""
         return len(self.head) + len(self.tail) == self.size
 
-    def end(self) -> bytes:
-        """The last bytes, wherever they are kept; enough to see how a stream ended."""
-        tail = self.tail
-        return tail if len(tail) >= 4096 else self.head[-16384:] + tail if self.whole else tail
+
+def _event_at(body: bytes, cut: int) -> bytes:
+    """The first bytes of the event that is under way at `cut`; b"" if it began before `body`."""
+    lf, crlf = body.rfind(b"\n\n", 0, cut + 1), body.rfind(b"\n\r\n", 0, cut + 2)
+    if lf < 0 and crlf < 0:
+        return b""
+    start = max(lf + 2, crlf + 3)
+    return body[start : start + OPENING]

@@ -27,8 +27,8 @@ CHAT = "/provider/mock/v1/chat/completions"
 MODEL = "mock-model"
 HEADERS = {"X-API-Key": KEY, "Content-Type": "application/json"}
 FAULT_RATE = 0.05
-FAULTS = ("fail=500", "fail=503", "fail=429", "cut-after=3", "error-after=3", "unmarked", "stall-after=3", "delay=4")
-UNARY_FAULTS = tuple(fault for fault in FAULTS if not fault.startswith(("unmarked", "error")))
+FAULTS = ("fail=500", "fail=503", "fail=429", "cut-after=3", "error-after=3", "stall-after=3", "delay=4")
+UNARY_FAULTS = tuple(fault for fault in FAULTS if not fault.startswith("error"))
 LARGE = "words=300+width=4000+pace=0"
 TOO_LARGE_TO_FLUSH = "words=4000+width=4000+pace=0"
 STALL = 5.0  # seconds, more than the gateway has patience for

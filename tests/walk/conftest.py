@@ -26,6 +26,7 @@ ON_BOTH_ROADS = {
     "test_provider_urls",
     "test_relay",
     "test_retries",
+    "test_stream_ends",
     "test_tcp_keepalive",
 }
 

@@ -174,19 +174,20 @@ async def test_a_compressed_stream_that_ended_is_complete(gateway: Running, upst
     assert (await gateway.exchange()).outcome is Outcome.COMPLETE
 
 
+@pytest.mark.parametrize("finish", [b"", b', "finishReason": "STOP"'])
 @pytest.mark.parametrize("closing", [b"", b"]"])
-async def test_a_stream_that_is_one_array_is_complete_when_the_array_is(
-    gateway: Running, upstream: ScriptedUpstream, closing: bytes
+async def test_a_stream_that_is_one_array_is_complete_when_the_array_and_its_candidates_are(
+    gateway: Running, upstream: ScriptedUpstream, closing: bytes, finish: bytes
 ) -> None:
-    array = b'[{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}\n' + closing
+    array = b'[{"candidates": [{"content": {"parts": [{"text": "a"}]}' + finish + b"}]}\n" + closing
     upstream.will(begin(kind="application/json"), chunk(array), end())
     async with gateway.session.post("/provider/gemini/v1beta/models/m:streamGenerateContent", json={}) as response:
-        if closing:
+        if closing and finish:
             assert await response.read() == array
         else:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
-    expected = Outcome.COMPLETE if closing else Outcome.UPSTREAM_TRUNCATED
+    expected = Outcome.COMPLETE if closing and finish else Outcome.UPSTREAM_TRUNCATED
     assert (await gateway.exchange()).outcome is expected
 
 

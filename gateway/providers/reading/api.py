@@ -41,8 +41,8 @@ class Reading(ReadsAsked, Protocol):
         """Note what one of the last events tells, the last one first; True if the rest need not be read."""
         ...
 
-    def ended(self, tail: bytes) -> bool:
-        """Whether an event stream that ends with `tail` ended as it should."""
+    def progress(self, event: Members) -> Sequence[tuple[int, bool]]:
+        """Which choices an event is about, and whether each is finished with it; MARKER if it ends the stream."""
         ...
 
     def said(self, content: Content, request: Members) -> None:
@@ -139,8 +139,8 @@ def _stream(reading: Reading, facts: Facts, bodies: Bodies, content: bool) -> li
         events = [_event(data) for data in ends.forward(first)]
     else:
         _read_ends(reading, facts, map(_event, ends.forward(first)), map(_event, ends.backward(last)))
-        if facts.usage is None and ends.starts_inside_an_event(last):
-            reading.document(facts, _late(reading, last))
+        if facts.usage is None and (rest := ends.rest_of_an_event(last)):
+            reading.document(facts, _late(reading, rest))
         return []
     _read_ends(reading, facts, iter(events), reversed(events))
     return reading.told(events) if content else []

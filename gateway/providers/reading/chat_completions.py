@@ -1,12 +1,10 @@
 """OpenAI's chat completions, and the legacy text completions, which tell all but the text in the same members."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
 
-from gateway.providers.reading import ends
 from gateway.providers.reading.asked import Asked
 from gateway.providers.reading.content import MOST_MESSAGES, Fragments, all_text, schemas, spoken, texts, tool_call
 from gateway.providers.reading.lenient import (
@@ -17,9 +15,9 @@ from gateway.providers.reading.lenient import (
     member,
     named,
     objects,
-    parsed,
     text,
 )
+from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import MAX_UNSEEN, tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
@@ -129,16 +127,20 @@ def closing(facts: Facts, event: Members) -> bool:
     return bool(facts.finish_reasons) and not reasons
 
 
-def ended(tail: bytes) -> bool:
-    body = ends.plain(tail)
-    done = body.rfind(b"[DONE]", max(len(body) - 2048, 0))
-    if done >= 0 and _DONE_LINE.match(body[body.rfind(b"\n", 0, done) + 1 :]):
-        return True
-    last = next(ends.backward(ends.complete(body)), b"")
-    return is_failure(mapping(parsed(last)))
+def progress(event: Members) -> Sequence[tuple[int, bool]]:
+    if is_failure(event):
+        return MARKER
+    if isinstance(event.get("stop"), bool):  # as llama.cpp's own `/completion` tells it, once for each prompt
+        return ((count(event.get("index")) or 0, event["stop"]),)
+    choices: Sequence[Members] = objects(event.get("choices")) or (event,)
+    return [
+        (count(choice.get("index")) or 0, bool(choice.get("finish_reason")))
+        for choice in choices
+        if any(choice.get(name) for name in _OF_A_CHOICE)
+    ]
 
 
-_DONE_LINE: Final = re.compile(rb"data: ?\[DONE\][ \t]*(?:\n|$)")
+_OF_A_CHOICE: Final = ("finish_reason", "delta", "text", "message")
 
 
 def is_failure(event: Members) -> bool:

@@ -27,8 +27,8 @@ def closing(facts: Facts, event: Members) -> bool:
     return True
 
 
-def ended(tail: bytes) -> bool:
-    return True
+def progress(event: Members) -> Sequence[tuple[int, bool]]:
+    return ()
 
 
 def said(content: Content, request: Members) -> None:

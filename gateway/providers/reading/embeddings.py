@@ -30,8 +30,8 @@ def closing(facts: Facts, event: Members) -> bool:
     return chat_completions.closing(facts, event)
 
 
-def ended(tail: bytes) -> bool:
-    return True
+def progress(event: Members) -> Sequence[tuple[int, bool]]:
+    return ()
 
 
 def said(content: Content, request: Members) -> None:

@@ -53,14 +53,12 @@ def backward(body: bytes) -> Iterator[bytes]:
         end = start
 
 
-def complete(body: bytes) -> bytes:
-    """`body` without an unfinished last event, and without the blank line of the one before."""
-    return body[: max(body.rfind(b"\n\n"), 0)]
-
-
-def starts_inside_an_event(tail: bytes) -> bool:
-    """Whether the only event in `tail` began before it."""
-    return tail.rstrip(b"\n").find(b"\n\n") < 0 and _EVENT_STREAM.match(tail) is None
+def rest_of_an_event(tail: bytes) -> bytes:
+    """What is left of an event that began before `tail`, if nothing but markers and comments follow it; else b""."""
+    if _EVENT_STREAM.match(tail) is not None:
+        return b""
+    rest, _, behind = tail.partition(b"\n\n")
+    return b"" if any(data.startswith(b"{") for data in forward(behind)) else rest
 
 
 def _data(event: bytes) -> bytes:

@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.providers.reading import ends
 from gateway.providers.reading.content import (
     MOST_MESSAGES,
     Fragments,
@@ -17,7 +15,8 @@ from gateway.providers.reading.content import (
     tool_call,
     tool_result,
 )
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
+from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
@@ -67,25 +66,15 @@ def closing(facts: Facts, event: Members) -> bool:
     return facts.usage is not None and bool(facts.finish_reasons)
 
 
-def ended(tail: bytes) -> bool:
-    body = ends.plain(tail)
-    if not _HAS_EVENTS.search(body) and body.rstrip().endswith(b"]"):
-        return True  # streamed as one array
-    events = ends.complete(body)
-    if any(_is_last(mapping(parsed(data))) for data in islice(ends.backward(events), 4)):
-        return True
-    # The last event may hold an image, and be longer than all that was kept.
-    return bool(events) and ends.starts_inside_an_event(events)
-
-
-_HAS_EVENTS: Final = re.compile(rb"(?:^|\n)(?:data|event|id|retry)?:")
-
-
-def _is_last(event: Members) -> bool:
-    """Whether a stream may end after `event`: it was finished, blocked, or failed."""
+def progress(event: Members) -> Sequence[tuple[int, bool]]:
     if event.get("error") or mapping(event.get("promptFeedback")).get("blockReason"):
-        return True
-    return any(candidate.get("finishReason") for candidate in objects(event.get("candidates")))
+        return MARKER
+    candidates: Sequence[Members] = objects(event.get("candidates")) or (event,)
+    return [
+        (count(item.get("index")) or 0, bool(item.get("finishReason")))
+        for item in candidates
+        if item.get("finishReason") or item.get("content")
+    ]
 
 
 def _usage(usage: object) -> Usage | None:

@@ -1,10 +1,8 @@
 """Anthropic's Messages API: content blocks; a stream tells its input tokens first and its output tokens last."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
-from gateway.providers.reading import ends
 from gateway.providers.reading.content import (
     MOST_MESSAGES,
     Fragments,
@@ -21,9 +19,9 @@ from gateway.providers.reading.lenient import (
     member,
     named,
     objects,
-    parsed,
     text,
 )
+from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
@@ -63,9 +61,13 @@ def closing(facts: Facts, event: Members) -> bool:
     return True
 
 
-def ended(tail: bytes) -> bool:
-    events = ends.backward(ends.complete(ends.plain(tail)))
-    return any(mapping(parsed(data)).get("type") in ("message_stop", "error") for data in islice(events, 4))
+def progress(event: Members) -> Sequence[tuple[int, bool]]:
+    kind = text(event.get("type"))
+    if kind in ("message_stop", "error"):
+        return MARKER
+    if kind == "message_delta" and mapping(event.get("delta")).get("stop_reason"):
+        return ((0, True),)
+    return ((0, False),) if kind.startswith(("message_", "content_block_")) else ()
 
 
 def _with(known: Usage | None, usage: Members) -> Usage | None:

@@ -1,10 +1,9 @@
 """OpenAI's Responses API: a response of output items; a stream tells it whole in its last event."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
-from gateway.providers.reading import chat_completions, ends
+from gateway.providers.reading import chat_completions
 from gateway.providers.reading.content import (
     MOST_MESSAGES,
     Fragments,
@@ -14,7 +13,8 @@ from gateway.providers.reading.content import (
     tool_call,
     tool_result,
 )
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, parsed, text
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
+from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
@@ -48,14 +48,11 @@ def closing(facts: Facts, event: Members) -> bool:
     return True
 
 
-def ended(tail: bytes) -> bool:
-    events = ends.complete(ends.plain(tail))
-    for data in islice(ends.backward(events), 4):
-        event = mapping(parsed(data))
-        if event.get("type") in ENDS or chat_completions.is_failure(event):
-            return True
-    # The last event repeats the whole response, so it may be longer than all that was kept.
-    return bool(events) and ends.starts_inside_an_event(events)
+def progress(event: Members) -> Sequence[tuple[int, bool]]:
+    kind = text(event.get("type"))
+    if kind in ENDS or chat_completions.is_failure(event):
+        return MARKER
+    return ((0, False),) if kind.startswith("response.") else ()
 
 
 def _usage(usage: object) -> Usage | None:

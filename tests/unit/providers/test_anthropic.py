@@ -112,24 +112,6 @@ def test_captured_content_shows_text_and_tools_but_neither_thinking_nor_images(b
     assert "iVBORw0KGgoiVBORw0KGgo" not in told.input_value
 
 
-def test_a_stream_ends_with_its_last_event_and_nowhere_before():
-    for cut in range(len(MESSAGES_STREAM)):
-        assert not ANTHROPIC.ended(MESSAGES_PATH, MESSAGES_STREAM[:cut]), cut
-    assert ANTHROPIC.ended(MESSAGES_PATH, MESSAGES_STREAM)
-    assert ANTHROPIC.ended(MESSAGES_PATH, MESSAGES_STREAM.replace(b"\n", b"\r\n"))
-    assert ANTHROPIC.ended(MESSAGES_PATH, MESSAGES_STREAM + b": bye\n\nevent: ping\ndata: {}\n\n")
-
-
-def test_a_stream_may_end_with_an_error():
-    assert ANTHROPIC.ended(MESSAGES_PATH, event_stream([*MESSAGES_EVENTS[:3], MESSAGES_ERROR], named=True))
-
-
-def test_text_that_speaks_of_the_end_is_not_the_end():
-    said = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "message_stop"}}
-    assert not ANTHROPIC.ended(MESSAGES_PATH, event_stream([said], named=True))
-    assert ANTHROPIC.ended("/v1/messages/count_tokens", b"")
-
-
 def test_a_stream_is_asked_for_and_a_contradiction_refused():
     assert (
         ANTHROPIC.reshape("/v1/messages?beta=true", b'{"model":"m"}', stream=True).body

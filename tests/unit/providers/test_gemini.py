@@ -106,7 +106,6 @@ def test_a_last_event_longer_than_the_tail_still_tells_the_tokens():
     body = event_stream([*GEMINI_EVENTS[:3], gemini_event(image, finish="STOP", usage=GEMINI_USAGE)])
     told = facts(GEMINI_STREAM_PATH, GEMINI_REQUEST, body[:1500], body[-10_000:], whole=False)
     assert (told.usage, told.finish_reasons) == (TOKENS, ["STOP"])
-    assert GEMINI.ended(GEMINI_STREAM_PATH, body[-10_000:])
 
 
 def test_a_blocked_prompt_tells_why():
@@ -129,40 +128,7 @@ def test_embeddings_tell_their_model_and_their_texts():
 def test_the_openai_compatible_paths_are_read_as_what_they_are():
     told = facts("/v1beta/openai/chat/completions", CHAT_REQUEST, compact(CHAT_ANSWER))
     assert (told.operation, told.request_model, told.response_id) == ("chat", "gpt-4o", "chatcmpl-1")
-    assert GEMINI.ended("/v1beta/openai/chat/completions", b"data: [DONE]\n\n")
     assert GEMINI.streams("/v1beta/openai/chat/completions", "", b'{"stream":true}')
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        GEMINI_STREAM,
-        event_stream([*GEMINI_EVENTS, {"usageMetadata": GEMINI_USAGE}]),
-        event_stream([{"promptFeedback": {"blockReason": "SAFETY"}}]),
-        event_stream([GEMINI_EVENTS[0], ERROR]),
-        GEMINI_ARRAY,
-        GEMINI_ARRAY[-100:],
-        GEMINI_ARRAY.rstrip(),
-    ],
-)
-def test_a_stream_ends_when_it_was_finished_blocked_or_failed(tail: bytes):
-    assert GEMINI.ended(GEMINI_STREAM_PATH, tail)
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        b"",
-        GEMINI_STREAM[:-1].rstrip(b"\r\n"),
-        event_stream(GEMINI_EVENTS[:3]),
-        event_stream([gemini_event([{"text": '"finishReason":"STOP"'}])]),
-        event_stream([{**GEMINI_EVENTS[0], "promptFeedback": {"safetyRatings": []}}]),
-        event_stream(GEMINI_EVENTS[:1]) + b'data: {"candidates":[{"content":{"parts":[{"text":"x"}]',
-        GEMINI_ARRAY.rstrip()[:-1],
-    ],
-)
-def test_any_other_end_is_none(tail: bytes):
-    assert not GEMINI.ended(GEMINI_STREAM_PATH, tail)
 
 
 @pytest.mark.parametrize(

@@ -15,21 +15,17 @@ from tests.unit.providers.samples import (
     CHAT_ERROR,
     CHAT_EVENTS,
     CHAT_PATH,
-    CHAT_STREAM,
     COMPLETION_ANSWER,
     COMPLETION_EVENTS,
-    COMPLETION_PATH,
     DONE,
     EMBEDDING_ANSWER,
     EMBEDDING_PATH,
     RESPONSE,
     RESPONSES_EVENTS,
     RESPONSES_PATH,
-    RESPONSES_STREAM,
     chat_choice,
     chat_chunk,
     compact,
-    event_stream,
 )
 
 
@@ -62,56 +58,6 @@ def test_other_apis_at_the_same_provider_are_read_by_their_paths():
     told = OPENAI.facts("/v1/messages", b'{"model":"m"}', b'{"id":"msg_1","model":"m","usage":{}}', b"", content=False)
     assert (told.operation, told.response_id) == ("chat", "msg_1")
     assert OPENAI.facts("/v1/models", b"", b'{"data":[]}', b"", content=True) == Facts()
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        CHAT_STREAM,
-        CHAT_STREAM.replace(b"\n", b"\r\n"),
-        b"data: [DONE]",
-        b"data:[DONE]\r\n",
-        CHAT_STREAM + b": bye\n\n",
-        event_stream([CHAT_EVENTS[0], CHAT_ERROR]),
-        event_stream([{"error": "as a string"}]),
-    ],
-)
-@pytest.mark.parametrize("path", [CHAT_PATH, COMPLETION_PATH])
-def test_a_chat_stream_ends_with_its_marker_or_an_error(path: str, tail: bytes):
-    assert OPENAI.ended(path, tail)
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        b"",
-        CHAT_STREAM.removesuffix(DONE),
-        CHAT_STREAM.removesuffix(b"NE]\n\n"),
-        event_stream([chat_chunk([chat_choice({"content": "data: [DONE]\n\ndata: [DONE]"})])]),
-        event_stream([{**CHAT_EVENTS[0], "error": None}]),
-        event_stream([CHAT_ERROR])[:-1],
-        b"x" * 70_000 + b'"}}]}\n\n',
-    ],
-)
-def test_a_chat_stream_without_its_marker_did_not_end(tail: bytes):
-    assert not OPENAI.ended(CHAT_PATH, tail)
-
-
-@pytest.mark.parametrize("kind", ["response.completed", "response.failed", "response.incomplete", "error"])
-def test_a_response_stream_ends_with_one_of_four_events(kind: str):
-    assert OPENAI.ended(RESPONSES_PATH, event_stream([{"type": kind, "message": "x"}], named=True))
-    assert not OPENAI.ended(RESPONSES_PATH, event_stream([{"type": kind}], named=True)[:-1])
-
-
-def test_a_response_stream_cut_before_its_last_event_did_not_end():
-    for cut in range(len(RESPONSES_STREAM) - 1):
-        assert not OPENAI.ended(RESPONSES_PATH, RESPONSES_STREAM[:cut]), cut
-    assert OPENAI.ended(RESPONSES_PATH, RESPONSES_STREAM)
-
-
-def test_what_is_no_known_stream_always_ended():
-    assert OPENAI.ended("/v1/audio/speech", b"")
-    assert OPENAI.ended(EMBEDDING_PATH, b"")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class Source:
 async def all_of(
     source: Source, dialect: Dialect, mode: StreamMode, path: str, *, streamed: bool = True
 ) -> list[bytes]:
-    return [frame async for frame in translated(source.chunks(), dialect, mode, streamed=streamed, path=path)]
+    return [frame async for frame in translated(source.chunks(), dialect, mode, streamed=streamed)]
 
 
 @each_stream
@@ -109,15 +109,11 @@ async def test_events_asked_for_as_events_stay_byte_for_byte(stream: Stream, mod
 
 @each_stream
 @pytest.mark.parametrize("mode", [StreamMode.NDJSON, StreamMode.TEXT])
-async def test_a_stream_without_its_terminal_marker_raises_after_its_last_frame(stream: Stream, mode: StreamMode):
+async def test_an_event_that_lacks_its_blank_line_is_not_lost(stream: Stream, mode: StreamMode):
     dialect, path, body, _, _ = stream
-    short, _, _ = body.replace(b"\r\n", b"\n").rstrip(b"\n").rpartition(b"\n\n")
-    source, frames = Source(short + b"\n\n"), []
-    with pytest.raises(UpstreamTruncated):
-        async for frame in translated(source.chunks(), dialect, mode, streamed=True, path=path):
-            frames.append(frame)
-    assert frames
-    assert source.closed
+    whole = b"".join(await all_of(Source(body), dialect, mode, path))
+    for size in (1, 1000):
+        assert b"".join(await all_of(Source(body.rstrip(b"\r\n"), size), dialect, mode, path)) == whole
 
 
 @pytest.mark.parametrize("mode", [StreamMode.NDJSON, StreamMode.TEXT, StreamMode.SSE])
@@ -210,6 +206,28 @@ async def test_a_document_instead_of_a_stream_becomes_one_event_one_line_or_its_
 async def test_an_answer_that_is_no_document_raises(mode: StreamMode, body: bytes):
     with pytest.raises(UpstreamError):
         await all_of(Source(body), OPENAI, mode, "", streamed=False)
+
+
+@each_document
+@pytest.mark.parametrize("mode", [StreamMode.NDJSON, StreamMode.TEXT])
+@pytest.mark.parametrize("size", [1, 9, 10_000])
+async def test_a_document_that_is_called_a_stream_is_a_document(
+    dialect: Dialect, answer: object, mode: StreamMode, size: int
+):
+    pretty = b"\n" + json.dumps(answer, indent=2).encode()
+    called, plainly = [
+        b"".join(await all_of(Source(pretty, size), dialect, mode, "", streamed=streamed)) for streamed in (True, False)
+    ]
+    assert called == plainly
+
+
+@pytest.mark.parametrize("mode", [StreamMode.NDJSON, StreamMode.TEXT])
+async def test_a_page_that_is_called_a_stream_raises_and_nothing_is_nothing(mode: StreamMode):
+    for page in (b"<html><p>Try later</p></html>", b"Internal Server Error", b"no"):
+        with pytest.raises(UpstreamError):
+            await all_of(Source(page), OPENAI, mode, "")
+    for nothing in (b"", b"\n\n", b": ping\n\n"):
+        assert await all_of(Source(nothing), OPENAI, mode, "") == []
 
 
 async def test_a_document_over_the_bound_raises():

@@ -235,14 +235,36 @@ async def test_a_stream_that_fails_half_way_gives_what_there_was_and_raises(mock
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("way", ["cut-after=3", "unmarked"])
-async def test_a_stream_that_is_cut_is_never_taken_for_whole(mock: Mocked, dialect: str, way: str) -> None:
-    async with mock.chat(writer=f"{dialect}/mock-model+{way}") as chat:
+async def test_a_stream_that_is_cut_is_never_taken_for_whole(mock: Mocked, dialect: str) -> None:
+    async with mock.chat(writer=f"{dialect}/mock-model+cut-after=3") as chat:
         with pytest.raises(UpstreamTruncated):
             async with chat.stream("writer", "Say hello") as deltas:
                 async for _ in deltas:
                     pass
     assert mock.exchange.calls[0].outcome is Outcome.UPSTREAM_TRUNCATED
+
+
+async def test_a_stream_that_has_finished_needs_no_marker(work: Workplace, scripted: ScriptedUpstream) -> None:
+    finish = b'{"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}]}'
+    scripted.will(begin(), delta("a"), event(finish), end())
+    async with work.chat(writer="openai/m") as chat, chat.stream("writer", "Say hello") as deltas:
+        assert [piece async for piece in deltas] == ["a", "b"]
+    assert work.exchange.calls[0].outcome is Outcome.COMPLETE
+
+
+async def test_a_stream_without_a_finish_is_cut(work: Workplace, scripted: ScriptedUpstream) -> None:
+    scripted.will(begin(), delta("a"), end())
+    async with work.chat(writer="openai/m") as chat:
+        with pytest.raises(UpstreamTruncated):
+            async with chat.stream("writer", "Say hello") as deltas:
+                assert [piece async for piece in deltas] == ["a"]
+
+
+async def test_a_document_that_is_called_a_stream_is_one_delta(work: Workplace, scripted: ScriptedUpstream) -> None:
+    document = b'{"choices":[{"index":0,"message":{"content":"hello"},"finish_reason":"stop"}]}'
+    scripted.will(begin(), chunk(document[:20]), chunk(document[20:]), end())
+    async with work.chat(writer="openai/m") as chat, chat.stream("writer", "Say hello") as deltas:
+        assert [piece async for piece in deltas] == ["hello"]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

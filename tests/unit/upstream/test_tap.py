@@ -36,10 +36,19 @@ def test_there_may_be_no_end() -> None:
     assert tap.kept == 10
 
 
-@pytest.mark.parametrize("length", [3, 9, 15, 4096, 20_000, 200_000])
-def test_the_end_is_enough_to_see_how_a_stream_ended(length: int) -> None:
-    tap = Tap()
-    for _ in range(length // 3):
-        tap.hear(b"abc")
-    tap.hear(b"data: [DONE]\n\n")
-    assert tap.end().endswith(b"abcdata: [DONE]\n\n")
+EVENTS = [b"event: n%d\ndata: %b\n\n" % (number, b"x" * size) for number, size in enumerate((5, 300, 40, 2000, 1, 90))]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("piece", [1, 7, 64, 1000, 5000])
+def test_the_event_that_the_tail_begins_inside_is_known_by_its_first_bytes(piece: int, line_end: bytes) -> None:
+    events = [event.replace(b"\n", line_end) for event in EVENTS * 3]
+    body, starts = b"".join(events), [sum(map(len, events[:number])) for number in range(len(events))]
+    for length in range(600, len(body)):
+        tap = Tap(100, 450, events=True)
+        for start in range(0, length, piece):
+            tap.hear(body[start : min(start + piece, length)])
+        cut = length - len(tap.tail)
+        assert tap.tail == body[cut:length]
+        begun = max(start for start in starts if start <= cut + len(line_end))
+        assert tap.opening == body[begun : min(begun + 256, length)], length

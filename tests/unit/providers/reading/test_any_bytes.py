@@ -10,6 +10,7 @@ from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.gemini import GEMINI
 from gateway.providers.openai import OPENAI
 from gateway.providers.provider import Dialect
+from gateway.providers.reading.stream_end import StreamBody
 from gateway.telemetry.exchange import Facts
 from tests.unit.providers import samples
 
@@ -85,7 +86,11 @@ ODD_VALUES: list[Any] = [
 
 def ask_everything(dialect: Dialect, path: str, request: bytes, response: bytes) -> Facts:
     cut = len(response) // 3
-    dialect.ended(path, response)
+    for lines in (False, True):
+        dialect.stream_end(path, StreamBody(response, lines=lines))
+        dialect.stream_end(
+            path, StreamBody(response[:cut], response[2 * cut :], False, response[cut : cut + 50], lines)
+        )
     for content in (False, True):
         dialect.facts(path, request, response, b"", content=content)
         dialect.facts(path, request, response[:cut], response[cut:], content=content)

@@ -35,8 +35,6 @@ def test_random_bodies_too():
 def test_an_unfinished_event_is_given_too():
     assert list(ends.forward(b"data: a\n\ndata: b")) == [b"a", b"b"]
     assert list(ends.backward(b"data: a\n\ndata: b\n")) == [b"b", b"a"]
-    assert ends.complete(b"data: a\n\ndata: b\n") == b"data: a"
-    assert ends.complete(b"data: b\n") == b""
 
 
 @pytest.mark.parametrize("head", [b"data: x", b"event: x", b": x", b"id: 1", b"\xef\xbb\xbf\r\n\ndata:x", b"retry: 1"])
@@ -50,6 +48,7 @@ def test_what_is_no_event_stream(head: bytes):
 
 
 def test_a_tail_that_is_the_rest_of_one_event():
-    assert ends.starts_inside_an_event(b'xx"}}\n\n')
-    assert not ends.starts_inside_an_event(b'data: {"x":1}\n\n')
-    assert not ends.starts_inside_an_event(b'xx"}}\n\ndata: {}\n\n')
+    assert ends.rest_of_an_event(b'xx"}}\n\n') == b'xx"}}'
+    assert ends.rest_of_an_event(b'xx"}}\n\ndata: [DONE]\n\n: bye\n\n') == b'xx"}}'
+    assert ends.rest_of_an_event(b'data: {"x":1}\n\n') == b""
+    assert ends.rest_of_an_event(b'xx"}}\n\ndata: {}\n\n') == b""
