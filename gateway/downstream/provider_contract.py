@@ -64,8 +64,6 @@ CALLING_AGAIN = (
         {"type": "number", "exclusiveMinimum": 0, "maximum": 999_999_999},
     ),
 )
-SDK_VERSIONS: Mapping[str, str] = {"openai": "/v1"}
-"""What the base URL that an SDK is given ends with, by dialect, where the SDK does not add its API's version itself."""
 ERROR_CONTRACTS: Mapping[str, type[msgspec.Struct]] = {
     "openai": OpenAIError,
     "anthropic": AnthropicError,
@@ -121,8 +119,8 @@ CUSTOMARY: Mapping[str, tuple[Customary, ...]] = {
 
 
 def base_path(provider: Provider) -> str:
-    """The path of the base URL to give an SDK."""
-    return f"/provider/{provider.name}{SDK_VERSIONS.get(provider.dialect.name, '')}"
+    """The path of the base URL for an SDK of the provider's dialect."""
+    return f"/provider/{provider.name}{provider.dialect.root}"
 
 
 def error_style(provider: Provider) -> ErrorStyle:

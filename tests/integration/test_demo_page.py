@@ -1,5 +1,6 @@
 """The demo page in a real browser: the browser's own EventSource shows a stream as it is written."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.mock_upstream import Behaviour, mock_app, serving
+from gateway.telemetry.exchange import Exchange
 from tests import needing
 from tests.integration.chromium import Chromium
 from tests.running import KEY, OTHER_KEY, Running, environ, run_gateway
@@ -43,12 +45,18 @@ async def enter(browser: Chromium, name: str, value: str) -> None:
     )
 
 
+async def exchange_with_a_call(gateway: Running) -> Exchange:
+    async with asyncio.timeout(5):
+        while True:
+            for exchange in gateway.exchanges:
+                if exchange.calls:
+                    return exchange
+            await asyncio.sleep(0.01)
+
+
 async def shown(browser: Chromium) -> dict[str, str]:
     """What stands in the fields that the page fills in."""
-    return {
-        name: await browser.evaluate(f"document.getElementById('{name}').value")
-        for name in ("provider", "dialect", "model")
-    }
+    return {name: await browser.evaluate(f"document.getElementById('{name}').value") for name in ("provider", "model")}
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
@@ -80,20 +88,37 @@ async def test_a_wrong_key_is_told(browser: Chromium, gateway: Running) -> None:
 
 async def test_it_is_filled_in_with_what_the_key_may_use(browser: Chromium, gateway: Running) -> None:
     await browser.goto(f"{gateway.url}/demo")
-    assert await shown(browser) == {"provider": "", "dialect": "openai", "model": ""}
+    assert await shown(browser) == {"provider": "", "model": ""}
     page = await browser.evaluate("document.documentElement.outerHTML")
     assert not any(name in page for name in ("/provider/", "gpt", "mock"))
     await enter(browser, "key", KEY)
     await browser.until("document.getElementById('provider').value")
-    assert await shown(browser) == {"provider": "openai", "dialect": "openai", "model": "gpt-6-sol"}
+    assert await shown(browser) == {"provider": "openai", "model": "gpt-6-sol"}
     await enter(browser, "provider", "gemini")
-    assert await shown(browser) == {"provider": "gemini", "dialect": "gemini", "model": "gemini-3.8-flash"}
+    assert await shown(browser) == {"provider": "gemini", "model": "gemini-3.8-flash"}
     await enter(browser, "key", OTHER_KEY)
     await browser.until("document.getElementById('provider').value === 'anthropic'")
-    assert await shown(browser) == {"provider": "anthropic", "dialect": "anthropic", "model": "claude-opus-5-5"}
+    assert await shown(browser) == {"provider": "anthropic", "model": "claude-opus-5-5"}
     assert await browser.evaluate("document.getElementById('provider').options.length") == 1
     if shots := os.environ.get("GATEWAY_TEST_SCREENSHOTS"):
         await browser.screenshot(Path(shots) / "demo-filled-in.png")
+
+
+async def test_a_provider_is_called_where_its_api_is(browser: Chromium) -> None:
+    """Groq has OpenAI's API below /openai/v1."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serving(mock_app()))
+        names = {"GATEWAY_API_KEYS": f"alice={KEY}", "GATEWAY_PORT": "0", "GATEWAY_PROVIDER_GROQ_API_KEY": "k"}
+        gateway = await run_gateway(stack, {**names, "GATEWAY_PROVIDER_GROQ_BASE_URL": str(url).rstrip("/")})
+        await ask(browser, gateway, "groq", model="m")
+        await browser.until("document.getElementById('state').textContent.startsWith('The stream could not')")
+        called = await exchange_with_a_call(gateway)
+        assert called.calls[0].path == "/openai/v1/chat/completions"
+
+
+async def test_a_stream_without_done_is_complete(browser: Chromium, gateway: Running) -> None:
+    await ask(browser, gateway, "openai", model="mock-model+unmarked")
+    await browser.until("document.getElementById('state').textContent.startsWith('Complete')")
 
 
 async def test_a_key_that_was_just_typed_is_enough(browser: Chromium, gateway: Running) -> None:
@@ -102,5 +127,5 @@ async def test_a_key_that_was_just_typed_is_enough(browser: Chromium, gateway: R
     await browser.evaluate(f"document.getElementById('key').value = '{KEY}'")
     await browser.evaluate("document.getElementById('start').click()")
     await browser.until("document.getElementById('state').textContent.startsWith('Complete')")
-    called = next(exchange for exchange in gateway.exchanges if exchange.calls)
+    called = await exchange_with_a_call(gateway)
     assert (called.provider, called.calls[0].facts.request_model) == ("openai", "gpt-6-sol")

@@ -43,6 +43,21 @@ async def test_the_providers_a_key_may_use_are_listed(gateway: Running) -> None:
         assert [each["name"] for each in (await response.json())["providers"]] == ["anthropic"]
 
 
+async def test_a_base_url_has_what_the_provider_puts_before_the_version(start: Start) -> None:
+    names = ("GROQ", "COHERE", "AZURE_OPENAI", "VLLM", "MY_LLM")
+    keys = {f"GATEWAY_PROVIDER_{name}_API_KEY": "k" for name in names}
+    gateway = await start(**keys, **{f"GATEWAY_PROVIDER_{name}_BASE_URL": "http://127.0.0.1:9" for name in names})
+    async with gateway.session.get("/provider") as response:
+        base_urls = {each["name"]: each["base_url"] for each in (await response.json())["providers"]}
+    assert {name: base_urls[name].removeprefix(gateway.url) for name in list(base_urls)[3:]} == {
+        "groq": "/provider/groq/openai/v1",
+        "cohere": "/provider/cohere/compatibility/v1",
+        "azure-openai": "/provider/azure-openai/openai/v1",
+        "vllm": "/provider/vllm/v1",
+        "my-llm": "/provider/my-llm/v1",
+    }
+
+
 async def test_the_base_urls_are_those_that_a_proxy_in_front_has(start: Start) -> None:
     behind = await start(GATEWAY_TRUSTED_PROXIES="127.0.0.1")
     fields = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https", "Host": "llm.example.com"}

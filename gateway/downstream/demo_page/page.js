@@ -9,11 +9,12 @@ let listed = { key: null, providers: [] }; // what the key may use
 const DIALECTS = {
   openai: {
     request: (model, prompt) => ({
-      path: "/v1/chat/completions",
+      path: "/chat/completions",
       body: { model, messages: [{ role: "user", content: prompt }] },
     }),
     text: (event) => event.choices?.[0]?.delta?.content ?? "",
-    ended: () => false, // it says so with [DONE]
+    ended: () => false, // [DONE] follows, or the end of the response
+    finished: (event) => Boolean(event.choices?.[0]?.finish_reason),
   },
   anthropic: {
     request: (model, prompt) => ({
@@ -56,9 +57,12 @@ function options(names) {
   return names.map((name) => new Option(name, name));
 }
 
+function chosenProvider() {
+  return listed.providers.find((provider) => provider.name === field("provider").value);
+}
+
 function chooseProvider() {
-  const chosen = listed.providers.find((provider) => provider.name === field("provider").value);
-  field("dialect").value = chosen?.dialect ?? "openai";
+  const chosen = chosenProvider();
   field("model").value = chosen?.models[0] ?? "";
   field("models").replaceChildren(...options(chosen?.models ?? []));
 }
@@ -86,13 +90,16 @@ async function ticketFor(path, body, key) {
 function listen(url, dialect) {
   const began = performance.now();
   let events = 0;
+  let finished = false;
+  const complete = () => finish(`Complete: ${events} events in ${Math.round(performance.now() - began)} ms.`);
   const hear = (message) => {
     events += 1;
-    if (message.data === "[DONE]") return finish(`Complete: ${events} events in ${Math.round(performance.now() - began)} ms.`);
+    if (message.data === "[DONE]") return complete();
     const event = JSON.parse(message.data);
     if (event.error) return finish(`Failed: ${event.error.message}`);
     field("answer").textContent += dialect.text(event);
-    if (dialect.ended(event)) return finish(`Complete: ${events} events in ${Math.round(performance.now() - began)} ms.`);
+    if (dialect.ended(event)) return complete();
+    finished ||= dialect.finished?.(event);
     say(`${events} events, ${Math.round(performance.now() - began)} ms.`);
   };
   source = new EventSource(url);
@@ -100,6 +107,7 @@ function listen(url, dialect) {
   for (const name of NAMED_EVENTS) source.addEventListener(name, hear);
   source.onerror = (message) => {
     if (message.data) hear(message); // an event that is called "error"
+    else if (finished) complete();
     else finish(events ? "The stream was broken off." : "The stream could not be opened.");
   };
 }
@@ -113,10 +121,11 @@ field("ask").addEventListener("submit", async (submitted) => {
   try {
     await listProviders();
     if (!field("ask").reportValidity()) return finish("Something is missing.");
-    const dialect = DIALECTS[field("dialect").value];
+    const provider = chosenProvider();
+    const dialect = DIALECTS[provider.dialect];
     const { path, body } = dialect.request(field("model").value, field("prompt").value);
-    const below = `/provider/${field("provider").value}${path}?stream_mode=sse`;
-    listen(await ticketFor(below, body, field("key").value), dialect);
+    const target = `${new URL(provider.base_url, location).pathname}${path}?stream_mode=sse`;
+    listen(await ticketFor(target, body, field("key").value), dialect);
   } catch (error) {
     finish(`Refused: ${error.message}`);
   }
