@@ -13,7 +13,8 @@ from gateway.access.clients import Client
 from gateway.downstream.provider_contract import base_path
 from gateway.errors import GatewayError, NotFound, ProviderNotConfigured
 from gateway.projects.project import Project
-from gateway.providers.provider import Provider
+from gateway.providers.declarations import CUSTOMS
+from gateway.providers.provider import Dialect, Provider
 
 MAX_LISTED: Final = 8
 WHERE = (
@@ -87,7 +88,14 @@ _API_PATHS: Final = {
         r"/v1(?:/|$)|/(?:chat|completions|responses|embeddings|models|images|audio|files|batches)(?:/|$)"
     ).match,
 }
+_PROBLEM_UNREAD: Final = ("anthropic", "gemini")  # some of their SDKs read nothing but their own API's errors
 _is_name: Final = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+
+
+def dialect_meant(path: str) -> Dialect | None:
+    """The dialect to write an error in at a raw `path` outside of any provider, None for a problem document."""
+    below = re.sub("^/provider/[^/]*", "", path)
+    return next((CUSTOMS[name].dialect for name in _PROBLEM_UNREAD if _API_PATHS[name](below)), None)
 
 
 def _closest(name: str, names: Iterable[str]) -> str:

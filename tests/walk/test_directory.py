@@ -94,6 +94,28 @@ async def test_an_api_s_path_at_the_root_says_the_base_url(gateway: Running, pat
     assert "This key may use openai, anthropic, gemini; GET /provider lists them." in message
 
 
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/chat/completions", {"message", "type", "param", "code"}),
+        ("/v1/messages", {"type", "message"}),
+        ("/messages", {"type", "message"}),
+        ("/provider/antropic/v1/messages", {"type", "message"}),
+        ("/v1beta/models/m:generateContent", {"code", "message", "status"}),
+        ("/provider/gemni/v1beta/models/m:generateContent", {"code", "message", "status"}),
+        ("/provider/gemni/v1/models/m:generateContent", {"code", "message", "status"}),
+        ("/provider/opneai/v1/models", {"message", "type", "param", "code"}),
+    ],
+)
+async def test_an_api_s_path_is_refused_as_its_sdks_read_it(gateway: Running, path: str, shape: set[str]) -> None:
+    for key, status in ((KEY, 404), ("wrong", 401)):
+        async with gateway.session.post(path, json={}, headers={"X-API-Key": key}) as response:
+            body = await response.json(content_type=None)
+        assert (response.status, body["error"].keys()) == (status, shape)
+        is_problem = response.content_type == "application/problem+json"
+        assert is_problem == ("code" in shape and "status" not in shape) == ("detail" in body)
+
+
 async def test_a_key_is_told_of_its_own_providers_alone(gateway: Running) -> None:
     for path in ("/v1/chat/completions", "/provider/opneai/v1/models", "/openai/v1/models", "/provider/groq/v1/models"):
         message = await told(gateway, path, headers=OTHER)

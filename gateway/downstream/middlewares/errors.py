@@ -9,7 +9,7 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.downstream.directory import Directory
+from gateway.downstream.directory import Directory, dialect_meant
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, STARTED
 from gateway.errors import (
     Drained,
@@ -50,7 +50,8 @@ def errors(directory: Directory) -> Middleware:
             if request.transport is not None:
                 request.transport.close()
             return request[STARTED]
-        return answer(error, dialect_of(request), exchange.id, request.path)
+        dialect = dialect_of(request) or dialect_meant(request.raw_path.partition("?")[0])
+        return answer(error, dialect, exchange.id, request.path)
 
     def not_found(request: web.Request) -> GatewayError:
         if CLIENT not in request:
