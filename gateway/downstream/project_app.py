@@ -111,7 +111,9 @@ class ServedWorkflow:
                 f"This key may not use the project {project.name}; GET /projects lists those that it may use."
             )
         if request.method != "POST" and stored_body(request) is None:
-            raise MethodNotAllowed("Without a ticket, this path is asked by POST.", headers={"Allow": "POST"})
+            raise MethodNotAllowed(
+                "Use POST at this path; a GET needs a ticket from /tickets.", headers={"Allow": "POST"}
+            )
         mode = exchange.stream_mode = self._mode(request)
         body, said = await read_checked(request, self.decoder, self.shared.limits.max_body_bytes)
         exchange.workflow_span_id = new_span_id(exchange.trace)

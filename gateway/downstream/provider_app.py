@@ -137,7 +137,7 @@ class Relay:
             return UpstreamRequest(method, below, (), body, length, told.head.form, told.values)
         request[EXCHANGE].stream_mode = shape
         if method != "POST":
-            raise InvalidRequest("A stream mode goes with a POST request.", param=mode.PARAMETER)
+            raise InvalidRequest("Stream modes work with POST requests only.", param=mode.PARAMETER)
         body = await read_body(request, self._limits.max_body_bytes)
         wanted = self._provider.dialect.reshape(below, body, stream=shape.streams)
         fields = _uncoded(_of_a_ticket(request.raw_headers) if stored else request.raw_headers)

@@ -7,7 +7,7 @@ from typing import Final
 from gateway.errors import InvalidRequest
 from gateway.providers.reading.lenient import member, opened
 
-NO_STREAM: Final = "This path has no stream that a stream mode could shape."
+NO_STREAM: Final = "Stream modes are not available at this path."
 """What is said where there is nothing to ask a stream of."""
 
 _PARAM: Final = "stream"
@@ -36,8 +36,8 @@ def with_stream(body: bytes, stream: bool) -> bytes:
     if said is stream or (said is None and not stream):
         return body
     if isinstance(said, bool):
-        wanted = "a stream" if stream else "one document"
-        raise InvalidRequest(f"The stream mode asks for {wanted}, the member stream for the opposite.", param=_PARAM)
+        wanted, flag = ("a stream", "false") if stream else ("one document", "true")
+        raise InvalidRequest(f"The stream mode asks for {wanted}, but `stream` is {flag} in the body.", param=_PARAM)
     if _PARAM in members:
         return _in_place_of_null(body)
     return body[: start + 1] + (b'"stream":true' if is_empty else b'"stream":true,') + body[start + 1 :]
@@ -49,4 +49,4 @@ def _in_place_of_null(body: bytes) -> bytes:
         changed = body[: found.start(1)] + b"true" + body[found.end(1) :]
         if member(opened(changed), _PARAM) is True:
             return changed
-    raise InvalidRequest("The member stream is neither true nor false.", param=_PARAM)
+    raise InvalidRequest("`stream` is neither true nor false in the body.", param=_PARAM)

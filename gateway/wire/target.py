@@ -17,7 +17,7 @@ _ROUNDS = 4
 def below(target: str, prefix: str) -> str:
     """Path and query of `target` after `prefix`, verbatim, at least `/`. InvalidRequest if it leads elsewhere."""
     if not target.startswith(prefix):
-        raise InvalidRequest("The request target is spelled in a way that is not passed on.")
+        raise InvalidRequest("The path must not be percent-encoded up to the provider's name.")
     rest = target[len(prefix) :]
     if not rest or rest.startswith("?"):
         rest = f"/{rest}"

@@ -87,5 +87,5 @@ async def test_a_wrong_key_is_told(browser: Chromium, stack: AsyncExitStack) -> 
     gateway = await started(stack)
     await show_with_key(browser, gateway, "wrong")
     told = await browser.until("document.getElementById('state').textContent")
-    assert "valid gateway key" in told
+    assert "not a key of this gateway" in told
     assert await browser.evaluate("document.body.dataset.ready") is None

@@ -421,6 +421,33 @@ async def test_everything_but_the_open_routes_is_401_without_a_key(
     assert not upstream.requests
 
 
+@pytest.mark.parametrize(
+    ("fields", "query", "reason"),
+    [
+        ({}, "", "No gateway key was sent."),
+        ({"Authorization": "Basic OmtleQ=="}, "", "No gateway key was sent."),
+        ({"Authorization": "Bearer sk-of-a-provider"}, "", "not a key of this gateway"),
+        ({"X-API-Key": "sk-of-a-provider"}, "", "not a key of this gateway"),
+        ({}, f"?key={KEY}", "Keys are not taken from the query."),
+    ],
+)
+async def test_a_401_says_what_is_wrong_with_the_key(
+    gateway: Running, fields: dict[str, str], query: str, reason: str
+) -> None:
+    url = f"{gateway.url}{CHAT}{query}"
+    async with aiohttp.ClientSession() as stranger, stranger.post(url, json={}, headers=fields) as response:
+        message = (await response.json())["error"]["message"]
+    assert (response.status, response.headers["WWW-Authenticate"]) == (401, 'Bearer realm="gateway"')
+    assert reason in message and "`Authorization: Bearer KEY`" in message
+    assert "sk-of-a-provider" not in message and KEY not in message
+
+
+async def test_a_405_says_which_method_to_use(gateway: Running) -> None:
+    async with gateway.session.delete("/provider") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+        assert (await response.json(content_type=None))["detail"] == "Use GET or HEAD at this path."
+
+
 @pytest.mark.parametrize("path", ["/", "/health", "/livez", "/readyz", "/demo", "/demo/page.js", "/demo/page.css"])
 async def test_the_open_routes_need_no_key(gateway: Running, path: str) -> None:
     async with aiohttp.ClientSession(gateway.url) as session, session.get(path) as response:

@@ -17,6 +17,9 @@ from gateway.wire import headers
 from gateway.wire.target import parameter, without_parameter
 
 TICKET = "ticket"
+NO_KEY = "No gateway key was sent."
+NOT_OURS = "The key that was sent is not a key of this gateway; a provider's own key is of no use here."
+HOW = "Send a gateway key as `Authorization: Bearer KEY` or in the X-API-Key field."
 
 
 def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) -> Middleware:
@@ -62,7 +65,7 @@ def client_of(request: web.Request, clients: Clients) -> Client:
             return client
     query = request._message.path.partition("?")[2]
     if query and headers.key_in_query(query):
-        raise Unauthenticated("Keys are not taken from the query; send yours in the X-API-Key or Authorization field.")
+        raise Unauthenticated(f"Keys are not taken from the query. {HOW}")
     expired = False
     for key in told.keys:
         found = clients.find(key)
@@ -73,7 +76,7 @@ def client_of(request: web.Request, clients: Clients) -> Client:
             expired = True
     if expired:
         raise Unauthenticated("This gateway key has expired.")
-    raise Unauthenticated("Send a valid gateway key in the X-API-Key or Authorization field.")
+    raise Unauthenticated(f"{NOT_OURS if told.keys else NO_KEY} {HOW}")
 
 
 async def ticket_holder(request: web.Request, clients: Clients, tickets: Tickets) -> Client | None:

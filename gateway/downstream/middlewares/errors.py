@@ -69,7 +69,8 @@ def as_gateway_error(exc: Exception) -> GatewayError:
         case web.HTTPNotFound():
             return NotFound()
         case web.HTTPMethodNotAllowed():
-            return MethodNotAllowed(headers={"Allow": ", ".join(sorted(exc.allowed_methods))})
+            allowed = sorted(exc.allowed_methods)
+            return MethodNotAllowed(f"Use {' or '.join(allowed)} at this path.", headers={"Allow": ", ".join(allowed)})
         case web.HTTPRequestEntityTooLarge():
             return PayloadTooLarge()
         case _:
