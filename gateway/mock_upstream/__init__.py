@@ -12,7 +12,8 @@ What it says is derived from the request alone (see `answers.py`), tokens are wo
     POST /v1/messages  /v1/messages/count_tokens                                                            Anthropic
     GET  /v1/models  /v1/models/{id}                               (with an anthropic-version field)        Anthropic
     POST /v1/models/{model}:generateContent  ...:streamGenerateContent  ...:countTokens  ...:embedContent
-         ...:batchEmbedContents                                    (also below /v1beta)                     Gemini
+         ...:batchEmbedContents  /v1/interactions                  (also below /v1beta)                     Gemini
+    GET  /v1/interactions/{id}                                     (also below /v1beta)                     Gemini
     GET  /v1beta/models  /v1beta/models/{model}                    (below /v1 with an x-goog-api-* field)   Gemini
 
 A request scripts its own answer, by header field or behind the model's name, whichever its client can reach:

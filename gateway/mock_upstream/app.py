@@ -7,7 +7,7 @@ import re
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.mock_upstream import anthropic, gemini, inspection, openai
+from gateway.mock_upstream import anthropic, gemini, gemini_interactions, inspection, openai
 from gateway.mock_upstream.anthropic import ANTHROPIC
 from gateway.mock_upstream.asking import ATTEMPTS, BEHAVIOUR, begin
 from gateway.mock_upstream.behaviour import Attempts, Behaviour
@@ -19,7 +19,7 @@ from gateway.mock_upstream.refusal import Refusal
 from gateway.mock_upstream.sending import send_document
 
 _OPEN_PATHS = ("/health", "/mock/")
-_GEMINI_VERB = re.compile(r"/v1/models/[^/]+:\w+$")
+_GEMINI_VERB = re.compile(r"/v1/(?:models/[^/]+:\w+$|interactions(?:/|$))")
 _TELLTALES = {"anthropic-version": ANTHROPIC, "x-goog-api-client": GEMINI, "x-goog-api-key": GEMINI}
 
 
@@ -33,8 +33,10 @@ def mock_app(behaviour: Behaviour | None = None, required_key: str | None = None
     app[BEHAVIOUR] = behaviour or Behaviour()
     app[ATTEMPTS] = Attempts()
     app[JOURNAL] = Journal()
+    app[gemini_interactions.INTERACTIONS] = {}
     app.on_response_prepare.append(_write_head)
-    app.add_routes([*openai.routes(), *anthropic.routes(), *gemini.routes(), *inspection.routes()])
+    app.add_routes([*openai.routes(), *anthropic.routes(), *gemini.routes(), *gemini_interactions.routes()])
+    app.add_routes(inspection.routes())
     app.router.add_get("/{version:v1|v1beta}/models", list_models)
     app.router.add_get("/{version:v1|v1beta}/models/{id:[^:]+}", one_model)
     return app

@@ -16,6 +16,7 @@ from gateway.providers.reading import (
     embed_content,
     embeddings,
     generate_content,
+    interactions,
     messages,
     responses,
 )
@@ -40,6 +41,7 @@ COMPLETIONS: Final = Api("text_completion", chat_completions, failures.openai_ev
 EMBEDDINGS: Final = Api("embeddings", embeddings)
 MESSAGES: Final = Api("chat", messages, failures.anthropic_event)
 GENERATE_CONTENT: Final = Api("generate_content", generate_content, failures.gemini_event)
+INTERACTIONS: Final = Api("chat", interactions, failures.interactions_event)
 EMBED_CONTENT: Final = Api("embeddings", embed_content)
 
 _BY_ENDING: Final = (
@@ -51,6 +53,7 @@ _BY_ENDING: Final = (
     ("/embeddings", EMBEDDINGS),
     ("/agents/completions", CHAT_COMPLETIONS),
     ("/completions", COMPLETIONS),
+    ("/interactions", INTERACTIONS),
     (":embedContent", EMBED_CONTENT),
     (":batchEmbedContents", EMBED_CONTENT),
 )
@@ -83,6 +86,8 @@ def api_at(path: str) -> Api | None:
 @lru_cache(256)
 def progress_at(path: str) -> Progress | None:
     """How far events tell that a stream is, on a path of which nothing else is read; None if it is no known one."""
+    if path.rpartition("/")[0].endswith("/interactions"):  # one that is streamed again, its usage told before
+        return interactions.progress
     return next((progress for ending, progress in _PROGRESS_BY_ENDING if path.endswith(ending)), None)
 
 

@@ -66,6 +66,11 @@ def gemini_event(error: GatewayError, request_id: str) -> bytes:
     return sse.encode(gemini_error(error, request_id))
 
 
+def interactions_event(error: GatewayError, request_id: str) -> bytes:
+    words = {"code": error.code, "message": error.message}
+    return sse.encode(msgspec.json.encode({"event_type": "error", "error": words}), event="error")
+
+
 # Names of google.rpc.Code.
 _GOOGLE_STATUSES: Final = {
     401: "UNAUTHENTICATED",

@@ -1,4 +1,7 @@
-"""Google's dialect: models named in the path, and a method after the colon that says whether the answer streams."""
+"""Google's dialect: models named in the path, and a method after the colon that says whether the answer streams.
+
+Its Interactions API names the model in the body, like the others.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,11 +15,11 @@ from gateway.errors import GatewayError, InvalidRequest
 from gateway.providers import apis, failures
 from gateway.providers.apis import api_at
 from gateway.providers.provider import Prompt, Shape, UpstreamRequest
-from gateway.providers.reading import generate_content
+from gateway.providers.reading import generate_content, interactions
 from gateway.providers.reading.api import Bodies
 from gateway.providers.reading.lenient import mapping, objects, parsed
 from gateway.providers.reading.stream_end import End, StreamBody
-from gateway.providers.stream_flag import NO_STREAM, asks_for_stream
+from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
 
 _STREAMED: Final = "streamGenerateContent"
@@ -27,7 +30,7 @@ _JSON_FIELDS: Final = ((b"Content-Type", b"application/json"),)
 
 @dataclass(frozen=True, slots=True)
 class GeminiDialect:
-    """Nothing in the body says whether the answer streams: that is the path's matter."""
+    """The path says whether the answer streams, but for interactions: there the body does."""
 
     @property
     def name(self) -> str:
@@ -50,6 +53,8 @@ class GeminiDialect:
         if found is not None:
             method = _STREAMED if stream else _UNARY
             return Shape(path[: found.start(1)] + method + _with_alt(question + query, stream), body)
+        if api_at(path) is apis.INTERACTIONS:
+            return Shape(target, with_stream(body, stream))
         if stream:
             raise InvalidRequest(NO_STREAM, param="stream_mode")
         return Shape(target, body)
@@ -99,6 +104,8 @@ class GeminiDialect:
 
     def text(self, body: bytes) -> str:
         answer = mapping(parsed(body))
+        if isinstance(answer.get("steps"), list):
+            return interactions.answer_text(answer)
         if not objects(answer.get("candidates")):
             raise ValueError("no candidates")
         return generate_content.delta_text(answer)
@@ -114,10 +121,14 @@ class GeminiDialect:
             raise ValueError("no embeddings") from error
 
     def delta(self, data: bytes) -> str:
-        return generate_content.delta_text(mapping(parsed(data)))
+        event = mapping(parsed(data))
+        return interactions.delta_text(event) if "event_type" in event else generate_content.delta_text(event)
 
     def stream_failed(self, data: bytes) -> bool:
-        return data.find(b'"error"') >= 0 and bool(mapping(parsed(data)).get("error"))
+        if data.find(b'"error"') < 0:
+            return False
+        event = mapping(parsed(data))
+        return bool(event.get("error")) or event.get("event_type") == "error"
 
     def end_of_stream(self) -> bytes:
         return b""

@@ -201,6 +201,38 @@ async def test_gemini_unary_streamed_and_tools(gateway: Running, genai_sdk: gena
         assert facts.usage is not None
 
 
+async def test_gemini_interactions(gateway: Running, genai_sdk: genai.Client) -> None:
+    asked = {"model": MODEL, "input": QUESTION}
+    whole = await genai_sdk.aio.interactions.create(**asked)
+    events = [event async for event in await genai_sdk.aio.interactions.create(**asked, stream=True)]
+    deltas = [event.delta.text for event in events if event.event_type == "step.delta"]
+    assert "".join(deltas) == whole.output_text
+    assert (await genai_sdk.aio.interactions.get(whole.id)).output_text == whole.output_text
+    again = [event async for event in await genai_sdk.aio.interactions.get(whole.id, stream=True)]
+    assert again[-1].event_type == "interaction.completed"
+    for number in (1, 2):
+        facts = (await gateway.exchange(number)).calls[0].facts
+        assert (facts.operation, facts.request_model, facts.finish_reasons) == ("chat", MODEL, ["completed"])
+        assert facts.usage is not None
+        assert facts.usage.total_tokens == whole.usage.total_tokens
+    assert (await gateway.exchange(2)).calls[0].facts.streamed
+    for number in (3, 4):  # read again, not counted again
+        exchange = await gateway.exchange(number)
+        assert (exchange.outcome, exchange.calls[0].facts.usage) == (Outcome.COMPLETE, None)
+
+
+async def test_gemini_interactions_that_are_cut(gateway: Running, genai_sdk: genai.Client) -> None:
+    told = None
+    with pytest.raises(Exception, match=r"peer closed|payload"):
+        async for event in await genai_sdk.aio.interactions.create(
+            model=f"{MODEL}+cut-after=2", input=QUESTION, stream=True
+        ):
+            told = event.error if event.event_type == "error" else told
+    assert told is not None
+    assert told.code == "upstream_truncated"
+    assert (await gateway.exchange()).outcome is Outcome.UPSTREAM_TRUNCATED
+
+
 async def test_gemini_errors_are_the_sdks_own(gateway: Running, genai_sdk: genai.Client) -> None:
     with pytest.raises(genai_errors.ClientError) as refused:
         await genai_sdk.aio.models.generate_content(model=f"{MODEL}+fail=429", contents=QUESTION)

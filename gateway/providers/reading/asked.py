@@ -26,7 +26,7 @@ class ReadsAsked(Protocol):
     """What the members of an API's requests mean."""
 
     def asked(self, facts: Facts, path: str, request: Members) -> None:
-        """Note the model and whether a stream was asked for; told by `path`, `model` and `stream` alone."""
+        """Note the model and whether a stream was asked for; told by `path` and the members `_TELLING` alone."""
         ...
 
 
@@ -97,5 +97,5 @@ def _taking(names: list[str]) -> Callable[[Members], tuple[msgspec.Raw, ...]]:
     return itemgetter(*names, names[0]) if names else lambda members: ()
 
 
-_TELLING: Final = ("model", "stream")
+_TELLING: Final = ("model", "agent", "stream")
 _NONE: Final[Members] = MappingProxyType({})

@@ -17,7 +17,7 @@ from gateway.providers.reading.content import (
 )
 from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
 from gateway.providers.reading.stream_end import MARKER
-from gateway.providers.reading.usage import tokens
+from gateway.providers.reading.usage import tokens, total_of
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
 
 CLOSING: Final = ("responseId", "modelVersion", "usageMetadata", "finishReason")
@@ -82,17 +82,13 @@ def _usage(usage: object) -> Usage | None:
     found = mapping(usage)
     thoughts = tokens(found.get("thoughtsTokenCount"))
     told = Usage(
-        input_tokens=_sum(tokens(found.get("promptTokenCount")), tokens(found.get("toolUsePromptTokenCount"))),
-        output_tokens=_sum(tokens(found.get("candidatesTokenCount")), thoughts),
+        input_tokens=total_of(tokens(found.get("promptTokenCount")), tokens(found.get("toolUsePromptTokenCount"))),
+        output_tokens=total_of(tokens(found.get("candidatesTokenCount")), thoughts),
         total_tokens=tokens(found.get("totalTokenCount")),
         cache_read_tokens=count(found.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )
     return told if told != Usage() else None
-
-
-def _sum(first: int | None, second: int | None) -> int | None:
-    return None if first is None and second is None else (first or 0) + (second or 0)
 
 
 def said(content: Content, request: Members) -> None:

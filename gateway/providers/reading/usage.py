@@ -20,6 +20,11 @@ def tokens(value: Any) -> int | None:
     return MALFORMED if number is None else number
 
 
+def total_of(first: int | None, second: int | None) -> int | None:
+    """Both numbers of tokens together; None if both are missing."""
+    return None if first is None and second is None else (first or 0) + (second or 0)
+
+
 def refuse_implausible(facts: Facts, sent: int, received: int) -> None:
     """Drop a usage that cannot be true of bodies with so many bytes, and note it."""
     if facts.usage is not None and not is_plausible(facts.usage, sent, received):

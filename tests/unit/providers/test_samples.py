@@ -2,6 +2,7 @@
 
 import pytest
 from anthropic import types as anthropic_types
+from google.genai import interactions as gemini_interactions
 from google.genai import types as gemini_types
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -26,8 +27,12 @@ from tests.unit.providers import samples
             [event for event in samples.MESSAGES_EVENTS if event["type"] != "ping"],
         ),
         (gemini_types.GenerateContentResponse, [samples.GEMINI_ANSWER, *samples.GEMINI_EVENTS]),
+        (gemini_interactions.CreateModelInteraction, [samples.INTERACTIONS_REQUEST]),
+        (gemini_interactions.Interaction, [samples.INTERACTION]),
+        (gemini_interactions.InteractionSSEEvent, [*samples.INTERACTIONS_EVENTS, samples.INTERACTIONS_ERROR]),
     ],
 )
 def test_a_sample_is_what_the_sdk_reads(type_, bodies):
     for body in bodies:
-        TypeAdapter(type_).validate_python(body)
+        read = TypeAdapter(type_).validate_python(body)
+        assert not getattr(read, "is_unknown", False)

@@ -23,6 +23,10 @@ from tests.unit.providers.samples import (
     GEMINI_EVENTS,
     GEMINI_STREAM,
     GEMINI_STREAM_PATH,
+    INTERACTIONS_ERROR,
+    INTERACTIONS_EVENTS,
+    INTERACTIONS_PATH,
+    INTERACTIONS_STREAM,
     MESSAGES_ANSWER,
     MESSAGES_ERROR,
     MESSAGES_EVENTS,
@@ -32,6 +36,7 @@ from tests.unit.providers.samples import (
     RESPONSES_PATH,
     RESPONSES_STREAM,
     event_stream,
+    interaction_stream,
 )
 
 Stream = tuple[Dialect, str, bytes, list[dict[str, object]], str]
@@ -47,8 +52,11 @@ STREAMS: list[Stream] = [
         "A cat.",
     ),
     (GEMINI, GEMINI_STREAM_PATH, GEMINI_STREAM, GEMINI_EVENTS, "A cat."),
+    (GEMINI, INTERACTIONS_PATH, INTERACTIONS_STREAM, INTERACTIONS_EVENTS, "It is sunny."),
 ]
-each_stream = pytest.mark.parametrize("stream", STREAMS, ids=["chat", "responses", "messages", "gemini"])
+each_stream = pytest.mark.parametrize(
+    "stream", STREAMS, ids=["chat", "responses", "messages", "gemini", "interactions"]
+)
 
 
 class Source:
@@ -147,6 +155,7 @@ ERRORS = [
         {"error": {"type": "error", "message": "x", "code": "y"}},
     ),
     (GEMINI, GEMINI_STREAM_PATH, event_stream([{"error": {"code": 503}}]), {"error": {"code": 503}}),
+    (GEMINI, INTERACTIONS_PATH, interaction_stream([INTERACTIONS_ERROR]), INTERACTIONS_ERROR),
 ]
 each_error = pytest.mark.parametrize(("dialect", "path", "body", "line"), ERRORS)
 

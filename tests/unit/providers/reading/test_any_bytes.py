@@ -41,6 +41,12 @@ CALLS: list[tuple[Dialect, str, Any, list[bytes]]] = [
         samples.GEMINI_REQUEST,
         [samples.compact(samples.GEMINI_ANSWER), samples.GEMINI_STREAM, samples.GEMINI_ARRAY],
     ),
+    (
+        GEMINI,
+        samples.INTERACTIONS_PATH,
+        samples.INTERACTIONS_REQUEST,
+        [samples.compact(samples.INTERACTION), samples.INTERACTIONS_STREAM],
+    ),
     (GEMINI, samples.GEMINI_EMBED_PATH, samples.GEMINI_EMBED_REQUEST, [samples.compact(samples.GEMINI_EMBED_ANSWER)]),
 ]
 each_call = pytest.mark.parametrize(

@@ -23,6 +23,10 @@ from tests.unit.providers.samples import (
     GEMINI_STREAM,
     GEMINI_STREAM_PATH,
     GEMINI_USAGE,
+    INTERACTIONS_ERROR,
+    INTERACTIONS_EVENTS,
+    INTERACTIONS_PATH,
+    INTERACTIONS_STREAM,
     MESSAGES_ERROR,
     MESSAGES_EVENTS,
     MESSAGES_PATH,
@@ -35,6 +39,7 @@ from tests.unit.providers.samples import (
     compact,
     event_stream,
     gemini_event,
+    interaction_stream,
 )
 
 MARKED, FINISHED, UNFINISHED, UNKNOWN = End.MARKED, End.FINISHED, End.UNFINISHED, End.UNKNOWN
@@ -149,6 +154,17 @@ GENERATED: dict[str, tuple[End, bytes]] = {
     "nothing": (UNKNOWN, b""),
     "an empty array": (UNKNOWN, b"[]"),
 }
+INTERACTIONS: dict[str, tuple[End, bytes]] = {
+    "done": (MARKED, INTERACTIONS_STREAM),
+    "an end": (MARKED, interaction_stream(INTERACTIONS_EVENTS)),
+    "an error": (MARKED, interaction_stream([*INTERACTIONS_EVENTS[:3], INTERACTIONS_ERROR])),
+    "a last status": (
+        FINISHED,
+        interaction_stream([*INTERACTIONS_EVENTS[:3], {**INTERACTIONS_EVENTS[1], "status": "cancelled"}]),
+    ),
+    "no end": (UNFINISHED, interaction_stream(INTERACTIONS_EVENTS[:-1])),
+    "begun": (UNFINISHED, interaction_stream(INTERACTIONS_EVENTS[:2])),
+}
 ELSEWHERE: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
     "Cohere": ("/v2/chat", [{"type": "message-start"}, {"type": "content-delta"}], {"type": "message-end"}),
     "speech": ("/v1/audio/speech", [{"type": "speech.audio.delta", "audio": ""}], {"type": "speech.audio.done"}),
@@ -179,6 +195,8 @@ CASES = [
         (ANTHROPIC, MESSAGES_PATH, MESSAGES),
         (ANTHROPIC, "/proxy/messages", MESSAGES),
         (GEMINI, GEMINI_STREAM_PATH, GENERATED),
+        (GEMINI, INTERACTIONS_PATH, INTERACTIONS),
+        (GEMINI, "/v1/interactions/v1_abc", INTERACTIONS),
     )
     for name, case in cases.items()
 ]
@@ -248,6 +266,12 @@ LAST_EVENTS: list[tuple[Dialect, str, bytes, bytes]] = [
         RESPONSES_PATH,
         event_stream(RESPONSES_EVENTS[:-1], named=True),
         event_stream([{"response": {"tools": [{"type": "%"}]}, "type": "response.completed"}], named=True),
+    ),
+    (
+        GEMINI,
+        INTERACTIONS_PATH,
+        interaction_stream(INTERACTIONS_EVENTS[:-1]),
+        interaction_stream([{"interaction": {"steps": ["%"]}, "event_type": "interaction.completed"}]),
     ),
     (OPENAI, "/v1/images/edits", b"", event_stream([{"type": "image_edit.completed", "b64_json": "%"}])),
     (

@@ -22,6 +22,16 @@ from tests.unit.providers.samples.gemini_content import (
     GEMINI_USAGE,
     gemini_event,
 )
+from tests.unit.providers.samples.gemini_interactions import (
+    INTERACTION,
+    INTERACTIONS_ERROR,
+    INTERACTIONS_EVENTS,
+    INTERACTIONS_PATH,
+    INTERACTIONS_REQUEST,
+    INTERACTIONS_STREAM,
+    INTERACTIONS_USAGE,
+    interaction_stream,
+)
 from tests.unit.providers.samples.openai_chat import (
     CHAT_ANSWER,
     CHAT_ERROR,
@@ -76,6 +86,13 @@ __all__ = [
     "GEMINI_STREAM",
     "GEMINI_STREAM_PATH",
     "GEMINI_USAGE",
+    "INTERACTION",
+    "INTERACTIONS_ERROR",
+    "INTERACTIONS_EVENTS",
+    "INTERACTIONS_PATH",
+    "INTERACTIONS_REQUEST",
+    "INTERACTIONS_STREAM",
+    "INTERACTIONS_USAGE",
     "MESSAGES_ANSWER",
     "MESSAGES_ERROR",
     "MESSAGES_EVENTS",
@@ -93,4 +110,5 @@ __all__ = [
     "compact",
     "event_stream",
     "gemini_event",
+    "interaction_stream",
 ]
