@@ -124,6 +124,13 @@ class ExpectationFailed(GatewayError):
     fault, retryable = Fault.CALLER, False
 
 
+class UpgradeRequired(GatewayError):
+    """A WebSocket handshake. Codex and others use HTTP at once after a 426, and try again after any other status."""
+
+    status, type, code, title = 426, "invalid_request_error", "websocket_not_supported", "WebSocket is not served here"
+    fault, retryable = Fault.CALLER, False
+
+
 class RateLimited(GatewayError):
     status, type, code, title = 429, "rate_limit_error", "rate_limit_exceeded", "Rate limit exceeded"
     fault = Fault.POLICY

@@ -8,6 +8,7 @@ from gateway.downstream.body import at_hand, body_for_relay, read_body, stored_b
 from gateway.downstream.directory import Directory
 from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.head import Told
+from gateway.downstream.middlewares.authenticate import TICKET
 from gateway.downstream.provider_contract import ANYTHING, customary, passthrough
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
@@ -32,7 +33,6 @@ from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
 from gateway.wire.provider_urls import ProviderUrls, mapped_values
 
-TICKET = "ticket"
 MOST_PATHS = 1024
 LONGEST_ID = 200
 
@@ -87,7 +87,7 @@ class Relay:
         if head.passed_here:
             raise LoopDetected()
         plan = shape = None
-        below, query = self._below(request._message.path)
+        below, query = self._below(request)
         if head.asks_again or self._may_repeat:
             plan = self._retries.plan(
                 exchange, provider, request.headers, client.may_use_provider, asks=head.asks_again
@@ -109,8 +109,9 @@ class Relay:
         async with self._retries.upstream.call(exchange, provider, asked, call) as response:
             return await self._relay(request, Answered(response, provider, call), shape)
 
-    def _below(self, raw_path: str) -> tuple[str, str]:
+    def _below(self, request: web.Request) -> tuple[str, str]:
         """The target below the provider's base, and the query that the client sent. Raises InvalidRequest."""
+        raw_path = request._message.path
         known = self._known.get(raw_path)
         if known is not None:
             return known, ""
@@ -120,7 +121,8 @@ class Relay:
                 self._known.clear()
             self._known[raw_path] = path
             return path, ""
-        rest = mode.without_mode(query, TICKET)
+        by_ticket = stored_body(request) is not None
+        rest = mode.without_mode(target.without_parameter(query, TICKET) if by_ticket else query)
         # A `?` that stood before parameters of ours alone goes with them; one that stood alone stays.
         return path + question + rest if rest or raw_path.endswith("?") else path, query
 

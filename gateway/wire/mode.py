@@ -56,12 +56,11 @@ def asked(query: str, header_values: Iterable[str] = ()) -> StreamMode | None:
     return in_query or in_header
 
 
-def without_mode(query: str, *others: str) -> str:
-    """A raw query without `stream_mode` and the parameters named by `others`; every other byte as it was."""
-    if not (_may_ask(query) or any(name in query for name in others)):
+def without_mode(query: str) -> str:
+    """A raw query without `stream_mode`; every other byte as it was."""
+    if not _may_ask(query):
         return query
-    dropped = {PARAMETER, *others}
-    return "&".join(parameter for parameter in query.split("&") if _name(parameter) not in dropped)
+    return "&".join(parameter for parameter in query.split("&") if _name(parameter) != PARAMETER)
 
 
 def _may_ask(query: str) -> bool:

@@ -38,7 +38,7 @@ _PART_OF_THE_SHAPE: Final = frozenset(
     {b"connection", b"proxy-connection", b"content-encoding", b"host", TRANSFER_ENCODING}
 )
 _FRAMING: Final = frozenset({b"content-length", TRANSFER_ENCODING})
-_WITHOUT_SHAPE: Final = frozenset({b"upgrade", b"expect"})
+_WITHOUT_SHAPE: Final = frozenset({b"upgrade", b"expect", b"sec-websocket-key"})
 
 
 class Shape(Generic[T]):

@@ -50,6 +50,11 @@ def parameter(query: str, name: str) -> str:
     return ""
 
 
+def has_parameter(query: str, name: str) -> bool:
+    """Whether a raw query has a parameter called exactly `name`."""
+    return any(each.partition("=")[0] == name for each in query.split("&"))
+
+
 def without_parameter(query: str, name: str) -> str:
     """A raw query without the parameters called `name`; every other byte as it was."""
     return "&".join(each for each in query.split("&") if each.partition("=")[0] != name)

@@ -2,7 +2,9 @@
 
 import aiohttp
 import pytest
+from yarl import URL
 
+from gateway.telemetry.access_log import json_line, text_line
 from tests.running import KEY, OTHER_KEY, Running, Start
 from tests.scripted import ScriptedUpstream, begin, end, event
 
@@ -79,3 +81,69 @@ async def test_a_bad_ticket_request_is_a_400(gateway: Running, body: bytes) -> N
     async with gateway.session.post("/tickets", data=body, headers={"Content-Type": "application/json"}) as response:
         assert response.status == 400
         assert response.content_type == "application/problem+json"
+
+
+TARGETS = ("/v1/files?parking_ticket=3", "/v1/files/ticket=3", "/v1/files?ticket=3&a=%74", "/v1/files?a=ticket=3")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("target", TARGETS)
+async def test_a_query_is_the_providers_where_a_key_is_sent(
+    gateway: Running, upstream: ScriptedUpstream, method: str, target: str
+) -> None:
+    url = URL(f"{gateway.url}/provider/openai{target}", encoded=True)
+    async with gateway.session.request(method, url) as response:
+        assert response.status == 200
+    assert (await upstream.received()).target == target.encode()
+    assert (await gateway.exchange()).client == "alice"
+
+
+async def test_a_key_that_is_not_valid_is_not_made_good_by_a_ticket(
+    gateway: Running, upstream: ScriptedUpstream
+) -> None:
+    url = await bought(gateway)
+    async with gateway.session.get(url, headers={"X-API-Key": "gw_nobody"}) as response:
+        assert response.status == 401
+    upstream.will(begin(), event(b"[DONE]"), end())
+    async with aiohttp.ClientSession(gateway.url) as browser:
+        async with browser.get(url, headers={"Authorization": "Basic YTpi"}) as response:  # of a proxy in front: no key
+            assert response.status == 200
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("target", ["/v1/files?parking_ticket=3", "/v1/files/ticket=3", "/v1/files?tick%65t=3"])
+async def test_what_only_looks_like_a_ticket_needs_a_key(
+    gateway: Running, upstream: ScriptedUpstream, target: str
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(URL(f"{gateway.url}/provider/openai{target}", encoded=True)) as response:
+            assert response.status == 401
+            assert "X-API-Key" in (await response.json())["error"]["message"]
+    assert not upstream.requests
+
+
+async def test_parameters_that_stand_beside_a_ticket_reach_the_provider(
+    gateway: Running, upstream: ScriptedUpstream
+) -> None:
+    url = await bought(
+        gateway, "/provider/openai/v1/chat/completions?my_ticket=1&my_stream_mode=2&stream_mode=sse&x=%2f"
+    )
+    upstream.will(begin(), event(b"[DONE]"), end())
+    async with aiohttp.ClientSession() as browser, browser.get(URL(gateway.url + url, encoded=True)) as response:
+        assert response.status == 200
+    assert (await upstream.received()).target == b"/v1/chat/completions?my_ticket=1&my_stream_mode=2&x=%2f"
+
+
+async def test_no_ticket_is_in_log_or_trace(gateway: Running, upstream: ScriptedUpstream) -> None:
+    url = await bought(gateway)
+    upstream.will(begin(), event(b"[DONE]"), end())
+    async with aiohttp.ClientSession(gateway.url) as browser:
+        for _ in range(2):
+            async with browser.get(url) as response:
+                await response.read()
+    ticket = url.rpartition("ticket=")[2]
+    await gateway.exchange(3)
+    for exchange in gateway.exchanges:
+        assert ticket not in json_line(exchange).decode() + text_line(exchange).decode() + repr(exchange)
+    sent = upstream.requests[0]
+    assert ticket.encode() not in sent.line + b"".join(value for _, value in sent.raw_fields)

@@ -1,25 +1,35 @@
-"""Who is calling: a gateway key in one of the fields stock clients use, or a browser's ticket."""
+"""Who is calling: a gateway key in one of the fields stock clients use, or a browser's ticket.
+
+Rule: a key decides wherever one is sent, and the query is then the provider's. Without one, a parameter named exactly
+`ticket` decides about a GET.
+"""
 
 import time
 from collections.abc import Awaitable, Collection
+from contextlib import suppress
 from time import monotonic_ns
 
 from aiohttp import web
+from aiohttp.hdrs import SEC_WEBSOCKET_KEY
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.access.clients import Client, Clients
 from gateway.access.tickets import Tickets, Used
+from gateway.downstream.guarded_request import Message
 from gateway.downstream.head import Told
+from gateway.downstream.known_request import KnownRequest
 from gateway.downstream.state import CLIENT, EXCHANGE, STORED_BODY, TOLD
-from gateway.errors import Unauthenticated
+from gateway.errors import Unauthenticated, UpgradeRequired
 from gateway.telemetry.exchange import Exchange
 from gateway.wire import headers
-from gateway.wire.target import parameter, without_parameter
+from gateway.wire.target import has_parameter, parameter, without_parameter
 
 TICKET = "ticket"
 NO_KEY = "No gateway key was sent."
 NOT_OURS = "The key that was sent is not a key of this gateway; a provider's own key is of no use here."
 HOW = "Send a gateway key as `Authorization: Bearer KEY` or in the X-API-Key field."
+HTTP_ONLY = {"Upgrade": "HTTP/1.1", "Connection": "close, Upgrade"}
+"""A 426 has to name a protocol (RFC 9110, section 15.5.22), and `Connection` has to name `Upgrade` (section 7.8)."""
 
 
 def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) -> Middleware:
@@ -29,12 +39,20 @@ def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) ->
     @web.middleware
     def authenticated(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
         exchange = request._state[EXCHANGE]
-        if exchange.route not in public:
-            if request._method == "GET" and f"{TICKET}=" in request.raw_path:
+        if request._method == "GET":
+            if is_websocket_handshake(request):
+                return refuse_websocket(request, exchange)
+            if has_ticket(request) and exchange.route not in public:
                 return by_ticket(request, handler)
+        if exchange.route not in public:
             let_in(request, exchange, client_of(request, clients))
         exchange.authenticated = monotonic_ns()
         return handler(request)
+
+    async def refuse_websocket(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        with suppress(Unauthenticated):  # the log line names the client if there is a valid key
+            let_in(request, exchange, client_of(request, clients))
+        raise UpgradeRequired(headers=HTTP_ONLY)
 
     async def by_ticket(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange = request[EXCHANGE]
@@ -50,6 +68,23 @@ def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) ->
         exchange.client = client.id
 
     return authenticated
+
+
+def is_websocket_handshake(request: web.Request) -> bool:
+    """Whether a GET opens a WebSocket (RFC 6455, section 4.1), also where a proxy in front has dropped its `Upgrade`.
+
+    It is refused before a key is asked for: browsers cannot send one along, and no other status makes clients use HTTP.
+    """
+    message: Message = request._message
+    return type(message) is not KnownRequest and SEC_WEBSOCKET_KEY in message.headers
+
+
+def has_ticket(request: web.Request) -> bool:
+    """Whether a GET is to be decided by a ticket."""
+    target = request._message.path
+    if f"{TICKET}=" not in target or request._state[TOLD].keys:
+        return False
+    return has_parameter(target.partition("?")[2], TICKET)
 
 
 def client_of(request: web.Request, clients: Clients) -> Client:

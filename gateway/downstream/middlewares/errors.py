@@ -51,7 +51,10 @@ def errors(directory: Directory) -> Middleware:
                 request.transport.close()
             return request[STARTED]
         dialect = dialect_of(request) or dialect_meant(request.raw_path.partition("?")[0])
-        return answer(error, dialect, exchange.id, request.path)
+        response = answer(error, dialect, exchange.id, request.path)
+        if "Connection" in error.headers:  # which says that this one ends
+            response.force_close()
+        return response
 
     def not_found(request: web.Request) -> GatewayError:
         if CLIENT not in request:

@@ -146,7 +146,11 @@ def test_what_decides_what_a_message_is_decides_whether_it_is_known(
 
 
 @pytest.mark.parametrize(
-    "field", [b"Transfer-Encoding: chunked", b"Upgrade: x", b"Expect: 100-continue", b"Content-Length: 4", b"A(: b"]
+    "field",
+    [
+        *(b"Transfer-Encoding: chunked", b"Upgrade: x", b"Expect: 100-continue", b"Content-Length: 4", b"A(: b"),
+        b"Sec-WebSocket-Key: x",
+    ],
 )
 def test_what_is_framed_in_another_way_has_no_shape(field: bytes) -> None:
     data = REQUEST.replace(b"X-Last: a b\tc", field)

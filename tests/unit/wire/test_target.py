@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.wire.target import below, parameter, without_parameter
+from gateway.wire.target import below, has_parameter, parameter, without_parameter
 
 PREFIX = "/provider/x"
 
@@ -61,6 +61,17 @@ def test_what_leads_elsewhere_is_refused(rest: str) -> None:
 def test_another_spelling_of_the_prefix_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         below("/provider/%78/v1", PREFIX)
+
+
+@pytest.mark.parametrize(
+    ("query", "has"),
+    [
+        *(("ticket=", True), ("ticket", True), ("a=1&ticket=x&b", True)),
+        *(("", False), ("parking_ticket=3", False), ("a=ticket=3", False), ("ticket%3D3", False), ("Ticket=3", False)),
+    ],
+)
+def test_a_parameter_is_told_by_its_whole_name(query: str, has: bool) -> None:
+    assert has_parameter(query, "ticket") is has
 
 
 def test_a_parameter_is_found_and_taken_out_and_the_rest_stays_as_it_was() -> None:
