@@ -42,6 +42,7 @@ asked = [{{"role": "user", "content": "Hello"}}]
 print(OpenAI().chat.completions.create(model="mock-model", messages=asked).choices[0].message.content)'
 
   Demo page   {address}/demo
+  Clients     docs/clients.md, for Claude Code, Codex, LangChain and others
   API docs    {address}/docs
 """
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Final
 
 from gateway.access.clients import Client
@@ -17,6 +18,8 @@ from gateway.providers.declarations import CUSTOMS
 from gateway.providers.provider import Dialect, Provider
 
 MAX_LISTED: Final = 8
+MAX_COMPARED: Final = 64  # names; a comparison takes up to 0.1 ms
+MAX_LENGTH: Final = 32  # characters of a name that is compared
 WHERE = (
     "Providers are at /provider/<name>/, projects at /projects/<name>/; GET /provider and GET /projects list those "
     "that this key may use."
@@ -100,8 +103,9 @@ def dialect_meant(path: str) -> Dialect | None:
 
 def _closest(name: str, names: Iterable[str]) -> str:
     """The one of `names` that `name` may be a misspelling of; "" if there is none."""
-    close = get_close_matches(name.lower(), names, 1, cutoff=0.7) if _is_name(name) else ()
-    return next(iter(close), "")
+    if len(name) > MAX_LENGTH or not _is_name(name):
+        return ""
+    return next(iter(get_close_matches(name.lower(), islice(names, MAX_COMPARED), 1, cutoff=0.7)), "")
 
 
 def _did_you_mean(close: str) -> str:
