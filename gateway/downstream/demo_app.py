@@ -4,6 +4,7 @@ A browser's EventSource can send no key. So a POST with the key and the request 
 the same path with the ticket then stands for that request, once.
 """
 
+import re
 import time
 from importlib import resources
 from urllib.parse import quote
@@ -14,10 +15,10 @@ from aiohttp import web
 
 from gateway.access.tickets import Tickets
 from gateway.downstream.contract_body import read_checked
-from gateway.downstream.ops_contract import DEMO, DEMO_FILE, DEMO_FILES, TICKETS, TicketRequest
+from gateway.downstream.ops_contract import BELOW, DEMO, DEMO_FILE, DEMO_FILES, TICKETS, TicketRequest
 from gateway.downstream.routes import Served
 from gateway.downstream.state import CLIENT
-from gateway.errors import NotFound
+from gateway.errors import InvalidRequest, NotFound
 
 TICKET_REQUEST_BYTES = 256 * 1024
 SECURITY = {
@@ -47,10 +48,14 @@ def demo_routes() -> tuple[Served, ...]:
 
 def ticket_routes(tickets: Tickets) -> tuple[Served, ...]:
     """`POST /tickets`."""
-    decoder = msgspec.json.Decoder(TicketRequest)
+    decoder, is_below = msgspec.json.Decoder(TicketRequest), re.compile(BELOW).fullmatch
 
     async def issue(request: web.Request) -> web.Response:
         _, asked = await read_checked(request, decoder, TICKET_REQUEST_BYTES)
+        if not is_below(asked.path):
+            raise InvalidRequest(
+                "`path` must begin with /provider/ or /projects/ and be percent-encoded ASCII.", param="path"
+            )
         ticket = await tickets.mint(request[CLIENT].id, "POST", asked.path, bytes(asked.body), time.time())
         joint = "&" if "?" in asked.path else "?"
         answer = {

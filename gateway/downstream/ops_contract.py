@@ -10,7 +10,9 @@ from gateway.schema.operation import Operation, Parameter, Response
 
 TAGS = ("gateway",)
 VERBOSE = "verbose"
-BELOW = r"^/(provider|projects)/[!-\"$-~]*$(?!\n)"  # where Python's `$` would let a last line end by
+BELOW = r"/(provider|projects)/[!-\"$-~]*"
+# Only shown: what msgspec says of a pattern is no sentence for people. Python's `$` would let a last line end by.
+_FORM = {"pattern": rf"^{BELOW}$(?!\n)"}
 DEMO_FILES = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 OK = (Response(200, "It is.", str, "text/plain"),)
 
@@ -30,7 +32,7 @@ class Health(msgspec.Struct, frozen=True):
 class TicketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request a ticket is to stand for."""
 
-    path: Annotated[str, Meta(description="Path and query, below /provider/ or /projects/.", pattern=BELOW)]
+    path: Annotated[str, Meta(description="Path and query, below /provider/ or /projects/.", extra_json_schema=_FORM)]
     body: Annotated[msgspec.Raw, Meta(description="The JSON body that would be POSTed there.")]
 
 

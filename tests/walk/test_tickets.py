@@ -83,6 +83,16 @@ async def test_a_bad_ticket_request_is_a_400(gateway: Running, body: bytes) -> N
         assert response.content_type == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    "path", ["/x", "provider/openai/x", "/provider/openai/x y", "/provider/openai/\n", "/provider/é"]
+)
+async def test_a_ticket_for_no_target_says_which_it_can_be_for(gateway: Running, path: str) -> None:
+    async with gateway.session.post("/tickets", json={"path": path, "body": {}}) as response:
+        problem = await response.json(content_type=None)
+    assert (response.status, problem["param"]) == (400, "path")
+    assert problem["detail"] == "`path` must begin with /provider/ or /projects/ and be percent-encoded ASCII."
+
+
 TARGETS = ("/v1/files?parking_ticket=3", "/v1/files/ticket=3", "/v1/files?ticket=3&a=%74", "/v1/files?a=ticket=3")
 
 
