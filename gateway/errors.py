@@ -181,6 +181,10 @@ class UpstreamUnreachable(UpstreamError):
     code, title = "upstream_unreachable", "The provider could not be reached"
 
 
+class UpstreamDisconnected(UpstreamError):
+    """The connection ended before an answer did, and neither its age nor the size of the request explains that."""
+
+
 class UpstreamTruncated(UpstreamError):
     code, title = "upstream_truncated", "The provider broke off its response"
 
@@ -194,6 +198,10 @@ class UpstreamRejected(UpstreamError):
 class UpstreamTimeout(GatewayError):
     status, code, title = 504, "upstream_timeout", "The provider took too long to answer"
     fault = Fault.UPSTREAM
+
+
+class PoolTimeout(UpstreamTimeout):
+    """As many connections as the pool may have were in use; the provider has not been asked."""
 
 
 class IdleTimeout(UpstreamTimeout):

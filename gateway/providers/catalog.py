@@ -32,6 +32,7 @@ SUFFIXES = (
     "_DIALECT",
     "_MODELS",
     *(f"_{which.upper()}_TIMEOUT" for which in TIMEOUTS),
+    "_POOL_IDLE_SECONDS",
     "_MAX_CONCURRENT",
     "_RETRIES",
     "_CIRCUIT_FAILURES",
@@ -184,8 +185,8 @@ def _models(reader: Reader, declared: Provider) -> tuple[str, ...]:
 
 
 def _timeouts(reader: Reader, own: str, timeouts: Timeouts) -> Timeouts:
-    for which in TIMEOUTS:
-        suffix = f"_{which.upper()}_TIMEOUT"
+    suffixes = {which: f"_{which.upper()}_TIMEOUT" for which in TIMEOUTS} | {"pool_idle": "_POOL_IDLE_SECONDS"}
+    for which, suffix in suffixes.items():
         about = f"The same as GATEWAY{suffix}, for one provider"
         seconds = reader.optional_seconds(f"{own}{suffix}", about, as_name=f"{FAMILY}{suffix}")
         if seconds is not None:

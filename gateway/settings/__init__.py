@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 MIB = 1 << 20
+POOL_IDLE = 4.0  # seconds; uvicorn, which vLLM and many others run on, and Node close after 5
 _VIA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # a token (RFC 9110, section 5.6.2)
 
 
@@ -78,6 +79,7 @@ class Timeouts:
     connect: float = 5.0
     first_byte: float = 600.0
     idle: float = 300.0
+    pool_idle: float = POOL_IDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +227,15 @@ def _limits(reader: Reader) -> Limits:
 
 def _timeouts(reader: Reader) -> Timeouts:
     reader.chapter("Waiting for providers")
+    about = (
+        "Seconds a connection to a provider may be idle and still be used again; fewer than the provider keeps it for. "
+        "Where its Keep-Alive field tells less, that holds"
+    )
     return Timeouts(
         connect=reader.seconds("GATEWAY_CONNECT_TIMEOUT", 5, "Seconds to connect to a provider"),
         first_byte=reader.seconds("GATEWAY_FIRST_BYTE_TIMEOUT", 600, "Seconds until a provider begins to answer"),
         idle=reader.seconds("GATEWAY_IDLE_TIMEOUT", 300, "Seconds a provider may fall silent inside an answer"),
+        pool_idle=reader.seconds("GATEWAY_POOL_IDLE_SECONDS", POOL_IDLE, about),
     )
 
 

@@ -94,6 +94,8 @@ def json_line(exchange: Exchange) -> bytes:
     if exchange.project or len(calls) != 1 or exchange.ended is None or len(exchange.path) > LONGEST:
         return _encode(told(exchange)) + b"\n"
     call = calls[0]
+    if call.attempt:
+        return _encode(told(exchange)) + b"\n"
     facts, usage = call.facts, call.facts.usage or NO_USAGE
     first_byte, into, out = exchange.first_byte, usage.input_tokens, usage.output_tokens
     if into is None and usage.undivided_tokens is not None:
@@ -279,8 +281,14 @@ def told(exchange: Exchange) -> Told:
         retry=exchange.retry_count or None,
         peer=exchange.peer or None,
         user_agent=_clean(exchange.user_agent[:LONGEST_AGENT]) or None,
-        calls=[_call(each) for each in exchange.calls] if exchange.project or len(exchange.calls) > 1 else None,
+        calls=[_call(each) for each in exchange.calls] if exchange.project or _is_repeated(exchange) else None,
     )
+
+
+def _is_repeated(exchange: Exchange) -> bool:
+    """Whether its request was sent more than once: in several calls, or in one that met a stale connection."""
+    calls = exchange.calls
+    return len(calls) > 1 or bool(calls and calls[0].attempt)
 
 
 class ToldCall(Struct, omit_defaults=True, kw_only=True):

@@ -3,6 +3,9 @@
 Everything is learnt from the calls that clients make; nothing is sent to find out. What is judged is whether a provider
 begins to answer: it is reached in time, and the status is not one of a provider that is down. A stream that breaks
 later has been answered. Each worker learns for itself.
+
+What a single client's request can provoke, or what is our doing, must not close a provider to everybody: `COUNTS` says
+of each failure whether it tells that the provider is unwell.
 """
 
 import sys
@@ -10,11 +13,39 @@ from collections.abc import Callable
 from enum import StrEnum
 from math import ceil
 from time import monotonic
+from typing import Final
 
 from msgspec import Struct
 
-from gateway.errors import CircuitOpen, GatewayError, Overloaded, UpstreamError, UpstreamTimeout
+from gateway.errors import (
+    CircuitOpen,
+    DeadlineExceeded,
+    GatewayError,
+    IdleTimeout,
+    Overloaded,
+    PoolTimeout,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamTruncated,
+    UpstreamUnreachable,
+)
 from gateway.settings.upstream import CircuitSettings, Policy
+
+COUNTS: Final[dict[type[GatewayError], bool]] = {
+    UpstreamUnreachable: True,
+    UpstreamTimeout: True,  # no connection, no head, or the request not taken in time
+    UpstreamDisconnected: True,
+    UpstreamError: False,  # it spoke, if not in HTTP; or the age of the connection, or the request, may have ended it
+    UpstreamTruncated: False,  # after the head
+    IdleTimeout: False,  # after the head
+    UpstreamRejected: False,  # an answer
+    PoolTimeout: False,  # our bound
+    DeadlineExceeded: False,  # the client's
+    GatewayError: False,  # the client's doing, or ours
+}
+"""Failures before the head of an answer; what is not listed is as what it derives from."""
 
 
 class State(StrEnum):
@@ -138,8 +169,8 @@ class Passage(Struct, eq=False):
             circuit.answered()
 
     def failed(self, error: GatewayError) -> None:
-        """The call failed; after its head was here that says nothing, nor does what was not the provider's doing."""
-        if not self._judged and isinstance(error, UpstreamError | UpstreamTimeout):
+        """The call failed; after its head was here that says nothing."""
+        if not self._judged and tells_of_illness(error):
             self._judged = True
             self._door.circuit.failed(self._seeing)
 
@@ -147,3 +178,8 @@ class Passage(Struct, eq=False):
         self._door.open -= 1
         if not self._judged:
             self._door.circuit.left(self._seeing)
+
+
+def tells_of_illness(error: GatewayError) -> bool:
+    """Whether a failure before the head of an answer counts."""
+    return next(COUNTS[kind] for kind in type(error).__mro__ if kind in COUNTS)

@@ -12,7 +12,7 @@ from time import monotonic_ns
 from types import TracebackType
 from typing import Protocol
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InternalFault
 from gateway.providers.provider import BEARER, Credential, Provider, UpstreamRequest
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
@@ -181,6 +181,8 @@ class OpenCall:
         if isinstance(error, GatewayError):
             self._passage.failed(error)
             call.failed(error)
+        elif isinstance(error, Exception) and not isinstance(error, ConnectionError):  # the client's, if it is one
+            call.failed(InternalFault())
         self._passage.leave()
         call.ended = monotonic_ns()
         self._line.in_flight.value -= 1

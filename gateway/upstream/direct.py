@@ -27,6 +27,7 @@ from yarl import URL
 
 from gateway.errors import (
     GatewayError,
+    PoolTimeout,
     UpstreamError,
     UpstreamTimeout,
     UpstreamTruncated,
@@ -35,6 +36,7 @@ from gateway.errors import (
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
+from gateway.upstream.disconnected import disconnected, may_be_sent_again
 from gateway.upstream.known_response import KnownResponse
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import Response, UpstreamProtocol
@@ -55,7 +57,7 @@ class DirectTransport:
 
     def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, pool: Pool | None = None) -> None:
         loop = asyncio.get_running_loop()
-        self.pool = pool or Pool(pool_size)
+        self.pool = pool or Pool(pool_size, idle=timeouts.pool_idle)
         self._destination = ClientRequest("GET", origin.origin(), loop=loop)
         self._connecting = ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect)
         self.watch = Watch(loop, timeouts)
@@ -79,13 +81,19 @@ class DirectTransport:
     def waiting(self) -> int:
         return self.pool.waiting
 
-    async def connection(self, call: UpstreamCall) -> Connection:
-        """A connection nobody else uses and that has nothing to say. Raises UpstreamUnreachable, UpstreamTimeout."""
+    async def connection(self, call: UpstreamCall, *, new: bool = False) -> Connection:
+        """A connection nobody else uses and that has nothing to say; a `new` one has never been used.
+
+        Raises UpstreamUnreachable, UpstreamTimeout.
+        """
         pool = self.pool
         began, full = monotonic_ns(), pool.in_use >= pool.limit
+        connect = pool.connect_anew if new else pool.connect
         try:
-            connection = await pool.connect(self._destination, [], self._connecting)
+            connection = await connect(self._destination, [], self._connecting)
         except TimeoutError as error:  # aiohttp's connect timeouts are TimeoutErrors too
+            if full:
+                raise PoolTimeout(f"No connection to {call.provider} was free in time.") from error
             raise UpstreamTimeout(f"No connection to {call.provider} within its connect timeout.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnreachable(f"{call.provider} could not be reached.") from error
@@ -134,28 +142,34 @@ class DirectExchange:
             call.reused_connection, call.connected = True, monotonic_ns()
         else:
             connection = await transport.connection(call)
-        self._connection, protocol = connection, connection._protocol
-        assert isinstance(protocol, UpstreamProtocol)
-        self._protocol = protocol
-        protocol.expect(self._request.method)
-        transport.watch.add(protocol)
-        try:
-            self._write()
-            message, body = await (protocol.read_head() if self._upload is None else self._next_head())
-            if type(message) is KnownResponse:
-                known, self._names, self.values, self._body = message.known, message.names, message.values, message.body
-                self.status, self.reason, self.layout = known.code, known.reason, known.layout
-                if self._body is None:
-                    protocol.await_body()
-            else:
-                protocol.await_body(await self._judge(message, body))
-        except BaseException as error:
-            await self._leave(clean=False)
-            if isinstance(error, GatewayError) or not isinstance(error, Exception):
+        while True:
+            self._connection, protocol = connection, connection._protocol
+            assert isinstance(protocol, UpstreamProtocol)
+            self._protocol = protocol
+            protocol.expect(self._request.method)
+            transport.watch.add(protocol)
+            try:
+                self._write()
+                message, body = await (protocol.read_head() if self._upload is None else self._next_head())
+                if type(message) is KnownResponse:
+                    known, self._names, self.values = message.known, message.names, message.values
+                    self.status, self.reason, self.layout = known.code, known.reason, known.layout
+                    self._body = message.body
+                    if self._body is None:
+                        protocol.await_body()
+                else:
+                    protocol.await_body(await self._judge(message, body))
+                call.head = monotonic_ns()
+                return self
+            except _BROKEN as error:
+                await self._leave(clean=False)
+                if isinstance(error, HttpProcessingError) or not may_be_sent_again(self._request, call, protocol):
+                    raise self._failed(error) from error
+            except BaseException:
+                await self._leave(clean=False)
                 raise
-            raise self._broken(error, UpstreamError(f"{self._call.provider} broke off before it answered.")) from error
-        call.head = monotonic_ns()
-        return self
+            call.attempt += 1
+            connection = await transport.connection(call, new=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -201,9 +215,7 @@ class DirectExchange:
             try:
                 chunk = await body.readany()
             except _BROKEN as error:
-                raise self._broken(
-                    error, UpstreamTruncated(f"{self._call.provider} broke off in the middle of its response.")
-                ) from error
+                raise self._truncated() from error
             if not chunk:
                 return
             yield chunk
@@ -223,16 +235,20 @@ class DirectExchange:
         try:
             return await self._protocol.hand_over(sink, tap)
         except _BROKEN as error:
-            raise self._broken(
-                error, UpstreamTruncated(f"{self._call.provider} broke off in the middle of its response.")
-            ) from error
+            raise self._truncated() from error
 
-    def _broken(self, error: Exception, otherwise: GatewayError) -> GatewayError:
+    def _truncated(self) -> GatewayError:
+        text = f"{self._call.provider} broke off in the middle of its response."
+        return self._protocol.failure or UpstreamTruncated(text)
+
+    def _failed(self, error: Exception) -> GatewayError:
+        """What it means that there is no answer."""
         if self._protocol.failure is not None:
             return self._protocol.failure
-        if isinstance(error, HttpProcessingError) and not isinstance(otherwise, UpstreamTruncated):
+        if isinstance(error, HttpProcessingError):
             return UpstreamError(f"{self._call.provider} sent a malformed response.")
-        return otherwise if isinstance(error, _BROKEN) else UpstreamError()
+        is_sent = self._upload is None or _succeeded(self._upload)
+        return disconnected(self._call, self._protocol, is_sent=is_sent)
 
     def _write(self) -> None:
         protocol, body = self._protocol, self._request.body
@@ -302,7 +318,7 @@ class DirectExchange:
         protocol = self._protocol
         self._transport.watch.protocols.discard(protocol)
         if self._upload is not None:
-            clean = clean and self._upload.done() and not self._upload.cancelled() and self._upload.exception() is None
+            clean = clean and _succeeded(self._upload)
             self._upload.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await self._upload
@@ -320,10 +336,17 @@ class DirectExchange:
             self._connection.close()
         else:
             protocol.rest()
-            self._transport.pool.rest(self._connection)
+            pool, at = self._transport.pool, self.layout.keep_alive
+            if at is not None:
+                pool.learn(self.values[at])
+            pool.rest(self._connection)
 
     def _break_off(self) -> None:
         # `close` would wait until the provider has taken all that was written.
         if self._protocol.transport is not None:
             self._protocol.transport.abort()
         self._connection.close()
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None

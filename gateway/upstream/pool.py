@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import re
 from functools import partial
 from ssl import SSLContext
 from typing import Any, cast
@@ -14,6 +15,7 @@ from typing import Any, cast
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 
+from gateway.settings import POOL_IDLE
 from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
 from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.known_response import Known
@@ -21,24 +23,30 @@ from gateway.upstream.protocol import UpstreamProtocol
 from gateway.wire.shape import Shapes
 from gateway.wire.tcp import socket_factory
 
-IDLE_IN_POOL = 15.0  # seconds; below what providers' load balancers allow
 DNS_TTL = 30  # seconds
+KEEP_ALIVE_MARGIN = 1.0  # seconds; for a request on its way
+
+_timeout = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*([0-9]{1,6})(?![0-9])", re.IGNORECASE).search
 
 
 class Pool(TCPConnector):
-    """At most `size` connections; `trust` verifies those with TLS, by default against the system's authorities."""
+    """At most `size` connections; `trust` verifies those with TLS, by default against the system's authorities.
+
+    One may be idle for so many seconds: fewer than the provider keeps it for, lest a request meets its end.
+    """
 
     def __init__(
         self,
         size: int,
         *,
+        idle: float = POOL_IDLE,
         trust: SSLContext | bool = True,
         keepalive: TcpKeepalive = BY_DEFAULT,
         fallbacks: Fallbacks | None = None,
     ) -> None:
         super().__init__(
             limit=size,
-            keepalive_timeout=IDLE_IN_POOL,
+            keepalive_timeout=idle,
             ttl_dns_cache=DNS_TTL,
             ssl=trust,
             socket_factory=socket_factory(keepalive),
@@ -46,6 +54,8 @@ class Pool(TCPConnector):
         loop = asyncio.get_running_loop()
         self._factory = cast(Any, partial(UpstreamProtocol, loop, Shapes[Known](), fallbacks))
         self._resting: list[tuple[float, Connection]] = []  # and since when
+        self._rest_for = idle  # seconds
+        self._learned = b""
         self._clock = loop.time
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -65,7 +75,9 @@ class Pool(TCPConnector):
         return sum(map(len, self._waiters.values()))
 
     async def connect(self, req: ClientRequest, traces: list[Any], timeout: ClientTimeout) -> Connection:
-        """A connection nobody else uses and that has nothing to say."""
+        """A connection nobody else uses and that has nothing to say; a new one for a request that wants one."""
+        if getattr(req, "wants_new_connection", False):
+            return await self.connect_anew(req, traces, timeout)
         connection = self.rested()
         while connection is None:
             connection = await super().connect(req, traces, timeout)
@@ -74,6 +86,14 @@ class Pool(TCPConnector):
                 connection.close()
                 connection = None
         return connection
+
+    async def connect_anew(self, req: ClientRequest, traces: list[Any], timeout: ClientTimeout) -> Connection:
+        """A connection that has never been used."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if not cast(UpstreamProtocol, connection._protocol).used:
+                return connection
+            connection.close()
 
     def rested(self) -> Connection | None:
         """A connection that was used before, and has had nothing to say since; None if none rests."""
@@ -92,11 +112,27 @@ class Pool(TCPConnector):
             return
         self._resting.append((self._clock(), connection))
         if self._sweeping is None:
-            self._sweeping = self._loop.call_later(IDLE_IN_POOL, self._sweep)
+            self._sweeping = self._loop.call_later(self._rest_for, self._sweep)
+
+    def learn(self, keep_alive: bytes) -> None:
+        """Let connections rest for less than the provider keeps them for, as its `Keep-Alive` field tells."""
+        if keep_alive == self._learned:
+            return
+        self._learned = keep_alive
+        found = _timeout(keep_alive)
+        if found is None:
+            return
+        seconds = int(found[1])
+        idle = max(seconds - KEEP_ALIVE_MARGIN, seconds / 2)
+        if idle < self._rest_for:
+            self._rest_for = self._keepalive_timeout = idle
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+                self._sweep()
 
     def _sweep(self) -> None:
         """Close those that have rested for too long. The oldest stand first."""
-        until, gone = self._clock() - IDLE_IN_POOL, 0
+        until, gone = self._clock() - self._rest_for, 0
         for since, connection in self._resting:
             if since > until:
                 break

@@ -5,6 +5,9 @@
   head, body or drain then meets that error.
 - A body that is handed over goes to its `Sink` in the socket's own callback: the sink gets what a reader would have
   read, only sooner.
+- Heads are given to the parser one by one. What stands behind one in the same piece may be broken, or be a body where
+  none may be (behind the answer to a HEAD): that ends the connection, and takes nothing away from the head.
+- After a HEAD a connection is not used again. Providers are known to send a body, and it may be late.
 - What is of the plainest form is read without aiohttp's parser: a head in one piece, of a shape that the parser has
   judged before (`wire/shape.py`), and behind it a body that has a length, or pieces that are whole chunks
   (`wire/chunks.py`). At the first piece that is anything else a parser is made, or takes up where it stands; it judges
@@ -50,10 +53,12 @@ class UpstreamProtocol(ResponseHandler):
 
     # More than 30 attributes in one dictionary would cost each connection a kilobyte.
     __slots__ = (
+        "_answer_body",
         "_expected",
         "_fallbacks",
         "_flow",
         "_head",
+        "_head_end",
         "_head_size",
         "_lacks",
         "_missing",
@@ -67,6 +72,8 @@ class UpstreamProtocol(ResponseHandler):
         "failure",
         "heard",
         "quiet_since",
+        "silent",
+        "unsent",
         "used",
         "waiting_for",
     )
@@ -82,6 +89,10 @@ class UpstreamProtocol(ResponseHandler):
         self._fallbacks = Fallbacks() if fallbacks is None else fallbacks
         self._untouched = False  # nothing of the response has come, and there is no parser for it
         self._opening = b""  # what came first of it, until the head is known
+        self._answer_body: StreamReader | None = None  # the body that belongs to the final head, once a parser has that
+        self._head_end = b""  # the last bytes of an unfinished head
+        self.silent = True  # no byte of a response has come, as far as a parser would have seen it
+        self.unsent = False  # much of the request was not sent yet when the connection was lost
         self.used = False
         self.failure: GatewayError | None = None
         self.heard = False  # since the watch last looked
@@ -107,7 +118,8 @@ class UpstreamProtocol(ResponseHandler):
 
     def expect(self, method: str) -> None:
         """A request is about to be written, and `read_head` will be asked for the response."""
-        self._expected = self.used = True
+        self._expected = self.used = self.silent = True
+        self._answer_body = None
         self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
         self.waiting_for = _NOTHING
         if method == "HEAD" or self._tail:
@@ -117,14 +129,14 @@ class UpstreamProtocol(ResponseHandler):
 
     def expect_parsed(self, method: str) -> None:
         """The same; the parser is to read the response."""
-        self._expected = self.used = True
-        self.body, self._missing, self._lacks, self._to_show = EMPTY_PAYLOAD, LOST, 0, b""
-        self.waiting_for = _NOTHING
+        self.expect(method)
         self._parse(method)
 
     def _parse(self, method: str) -> None:
         # A new parser each time: one that was used may hold the beginning of a response that nobody asked for.
         self._untouched, self._lacks, self._to_show = False, 0, b""
+        if method == "HEAD":  # a body that the provider should not send may come when another request is out
+            self.force_close()
         self.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,
@@ -367,7 +379,7 @@ class UpstreamProtocol(ResponseHandler):
         self._parse("")
         assert self._parser is not None
         ((_, body),), _, _ = self._parser.feed_data(shown)
-        self._payload = self.body = body
+        self._payload = self.body = self._answer_body = body
         if flow is not None:
             body.__class__ = HandedOver
             body._waiter, followed._waiter = followed._waiter, None
@@ -375,12 +387,29 @@ class UpstreamProtocol(ResponseHandler):
 
     def _receive(self, data: bytes) -> None:
         """Take in what is no body that was handed over."""
-        if self._expected or not data:
-            super().data_received(data)
+        if data and not self._expected:
+            self.force_close()
+            if self.transport is not None:
+                self.transport.abort()
             return
-        self.force_close()
-        if self.transport is not None:
-            self.transport.abort()
+        self.silent = False
+        while data and self._answer_body is None:
+            size = self._rest_of_head(data)
+            super().data_received(data[:size])
+            data = data[size:]
+            if self._exception is not None or not data:
+                return
+        if data and self._answer_body is EMPTY_PAYLOAD:
+            self.force_close()
+            return
+        super().data_received(data)
+
+    def _rest_of_head(self, data: bytes) -> int:
+        """How many bytes of `data` belong to the head that is being read."""
+        seen = self._head_end + data
+        end = seen.find(b"\r\n\r\n")
+        self._head_end, before = seen[-3:] if end < 0 else b"", len(self._head_end)
+        return len(data) if end < 0 else end + 4 - before
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""
@@ -389,6 +418,8 @@ class UpstreamProtocol(ResponseHandler):
                 learn(self._shapes, data[0], self._opening)
             except Exception as error:
                 self._fallbacks.failed(error)
+        if data[0].code >= 200 and self._answer_body is None:
+            self.body = self._answer_body = data[1]
         if self._head is not None and not self._head.done():
             self._head.set_result(data)
         else:
@@ -410,6 +441,7 @@ class UpstreamProtocol(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         body, self._to_show = self.body, b""  # no parser can read on
+        self.unsent = self._paused
         if not body.is_eof() and (exc is not None or self.failure is not None):
             # A body that ends with the connection would look complete.
             body.set_exception(self.failure or aiohttp.ClientPayloadError("The connection was reset"))

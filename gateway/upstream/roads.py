@@ -24,9 +24,12 @@ def roads(
     forced: Road | None = None, keepalive: TcpKeepalive = BY_DEFAULT, fallbacks: Fallbacks | None = None
 ) -> TransportFactory:
     """Makes transports that choose for each request, or take the `forced` road with all of them."""
-    return lambda origin, timeouts, pool_size: Roads(
-        origin, timeouts, Pool(pool_size, keepalive=keepalive, fallbacks=fallbacks), forced
-    )
+
+    def made(origin: URL, timeouts: Timeouts, pool_size: int) -> Roads:
+        pool = Pool(pool_size, idle=timeouts.pool_idle, keepalive=keepalive, fallbacks=fallbacks)
+        return Roads(origin, timeouts, pool, forced)
+
+    return made
 
 
 _DIRECT, _SESSION = Road.DIRECT, Road.SESSION

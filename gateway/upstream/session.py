@@ -21,6 +21,7 @@ from yarl import URL
 from gateway.errors import (
     GatewayError,
     IdleTimeout,
+    PoolTimeout,
     UpstreamError,
     UpstreamTimeout,
     UpstreamTruncated,
@@ -29,6 +30,7 @@ from gateway.errors import (
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
+from gateway.upstream.disconnected import disconnected, may_be_sent_again
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.upstream.session_request import HeldResponse, Upload, VerbatimRequest
@@ -46,7 +48,7 @@ class SessionTransport:
     """
 
     def __init__(self, origin: URL, timeouts: Timeouts, pool_size: int, pool: Pool | None = None) -> None:
-        self.pool = pool or Pool(pool_size)
+        self.pool = pool or Pool(pool_size, idle=timeouts.pool_idle)
         self.origin = origin.origin()
         self.timeouts = timeouts
         self.session = ClientSession(
@@ -185,10 +187,26 @@ class SessionExchange:
         try:
             response = await handler(request)
         except _BROKEN as error:
-            raise self._failed(error) from error
+            if not self._may_be_sent_again(error):
+                raise self._failed(error) from error
+            response = await self._send_again(request, handler)
         assert self._protocol is not None
         self._protocol.await_body(response.content)
         return response
+
+    def _may_be_sent_again(self, error: Exception) -> bool:
+        if self._protocol is None or isinstance(error, aiohttp.ClientResponseError):
+            return False
+        return may_be_sent_again(self._request, self._call, self._protocol)
+
+    async def _send_again(self, request: VerbatimRequest, handler: ClientHandlerType) -> ClientResponse:
+        request.wants_new_connection = True
+        self._call.attempt += 1
+        self._protocol, self._wire = None, None
+        try:
+            return await handler(request)
+        except _BROKEN as error:
+            raise self._failed(error) from error
 
     def _take_over(self, connection: Connection) -> UpstreamProtocol:
         """The connection is this exchange's from here on."""
@@ -236,17 +254,24 @@ class SessionExchange:
             return self._failure_of_ours
         if self._wire is None:
             if isinstance(error, TimeoutError):  # aiohttp's connect timeouts are TimeoutErrors too
+                if self._pool_was_full:
+                    return PoolTimeout(f"No connection to {name} was free in time.")
                 return UpstreamTimeout(f"No connection to {name} within its connect timeout.")
             return UpstreamUnreachable(f"{name} could not be reached.")
         if isinstance(error, aiohttp.ClientResponseError):
             return UpstreamError(f"{name} sent a malformed response.")
-        return UpstreamError(f"{name} broke off before it answered.")
+        assert self._protocol is not None
+        upload = None if self._sent is None else self._sent.upload
+        return disconnected(self._call, self._protocol, is_sent=upload is None or _succeeded(upload))
 
     async def _leave(self, *, clean: bool) -> None:
         upload = None if self._sent is None else self._sent.upload
         clean = clean and (upload is None or _succeeded(upload))
         if clean and self._response is not None and self._protocol is not None:
             self._protocol.rest()
+            at = self.layout.keep_alive
+            if at is not None:
+                self._transport.pool.learn(self.values[at])
             self._response.release()
             return
         # `close` would wait until the provider has taken all that was written.

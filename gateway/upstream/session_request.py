@@ -19,13 +19,14 @@ from gateway.upstream.transport import Outgoing
 
 
 class VerbatimRequest(ClientRequest):
-    """A request whose head is `outgoing`'s, byte for byte. Both attributes are set before it is sent.
+    """A request whose head is `outgoing`'s, byte for byte. The first two attributes are set before it is sent.
 
     `connected` takes the connection over before anything is written to it.
     """
 
     outgoing: Outgoing
     connected: Callable[[Connection], UpstreamProtocol]
+    wants_new_connection = False
     upload: asyncio.Task[None] | None = None
 
     async def send(self, conn: Connection) -> ClientResponse:

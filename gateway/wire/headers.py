@@ -147,6 +147,7 @@ class Layout(Struct, frozen=True, gc=False, eq=False):
     content_length: int | None
     request_id: int | None
     urls: tuple[tuple[int, Mapper], ...]
+    keep_alive: int | None
     passing: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     connections: int
     lengths: int
@@ -172,6 +173,7 @@ def _laid_out(names: tuple[bytes, ...]) -> Layout:
         content_length=at.get(b"content-length"),
         request_id=at.get(b"x-request-id", at.get(b"request-id")),
         urls=tuple([(index, URL_FIELDS[name]) for index, name in enumerate(lower) if name in URL_FIELDS]),
+        keep_alive=at.get(b"keep-alive"),
         passing=taking([index for index, passes in enumerate(passing) if passes]),
         connections=lower.count(b"connection"),
         lengths=lower.count(b"content-length"),

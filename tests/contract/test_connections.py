@@ -6,13 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import UpstreamError, UpstreamTimeout, UpstreamTruncated, UpstreamUnreachable
+from gateway.errors import (
+    PoolTimeout,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamTruncated,
+    UpstreamUnreachable,
+)
+from gateway.settings import Timeouts
 from gateway.upstream.pool import Pool
+from gateway.upstream.transport import Outgoing
 from tests.contract.authority import Authority
-from tests.contract.calling import HASTY, OK, Open, Whole, a_call, get, pieces, post, read_whole, upload
+from tests.contract.calling import (
+    HASTY,
+    HOST,
+    OK,
+    QUICK,
+    Open,
+    Whole,
+    a_call,
+    get,
+    pieces,
+    post,
+    read_whole,
+    upload,
+)
 from tests.scripted import (
     Received,
     ScriptedUpstream,
+    Step,
     answer,
     begin,
     chunk,
@@ -110,7 +133,7 @@ async def test_what_follows_a_response_is_no_part_of_the_next(
     assert await whole(transport, get()) == OK
 
 
-@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
 @pytest.mark.parametrize("how", [close, reset])
 async def test_a_request_that_may_have_been_processed_is_not_sent_again(
     upstream: ScriptedUpstream, connect: Open, whole: Whole, method: str, how: object
@@ -121,6 +144,132 @@ async def test_a_request_that_may_have_been_processed_is_not_sent_again(
     with pytest.raises(UpstreamError):
         await whole(transport, get(method=method))
     assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "QUERY"])
+@pytest.mark.parametrize("how", [close, reset])
+async def test_a_safe_request_that_meets_a_connection_that_ends_is_sent_once_more(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, method: str, how: object
+) -> None:
+    transport, call = connect(), a_call()
+    await whole(transport, post())
+    upstream.will(how())  # type: ignore[operator]
+    upstream.will(answer(OK if method != "HEAD" else b""))
+    assert await whole(transport, get(method=method), call) == (OK if method != "HEAD" else b"")
+    assert [request.connection for request in upstream.requests] == [1, 1, 2]
+    assert upstream.requests[1].line == upstream.requests[2].line
+    assert (call.attempt, call.reused_connection) == (1, False)
+    assert transport.in_use == 0
+
+
+async def test_it_is_sent_again_with_its_body_if_that_is_here(upstream: ScriptedUpstream, connect: Open) -> None:
+    transport = connect()
+    await read_whole(transport, post())
+    upstream.will(close())
+    assert await read_whole(transport, Outgoing("QUERY", b"/q", HOST, b"select", 6)) == OK
+    assert [request.body for request in upstream.requests[1:]] == [b"select", b"select"]
+
+
+async def test_it_is_sent_again_on_a_connection_that_nobody_has_used(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    transport = connect()
+    await asyncio.gather(*(whole(transport, post()) for _ in range(3)))
+    assert transport.idle == upstream.connections == 3
+    upstream.will(close())
+    await whole(transport, get())
+    assert upstream.requests[-1].connection == 4
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (send(b"HTTP/1.1 200 OK\r\nX-A: "), close()),
+        (send(b"H"), reset()),
+        (send(b"HTTP/1.1 100 Continue\r\n\r\n"), pause(0.01), close()),
+        (send(b"no HTTP at all\r\n\r\n"), close()),
+    ],
+)
+async def test_it_is_not_sent_again_once_a_byte_of_an_answer_has_come(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, script: tuple[Step, ...]
+) -> None:
+    transport, call = connect(), a_call()
+    await whole(transport, post())
+    upstream.will(*script)
+    with pytest.raises(UpstreamError):
+        await whole(transport, get(), call)
+    assert (len(upstream.requests), call.attempt) == (2, 0)
+
+
+async def test_it_is_not_sent_a_third_time(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
+    transport = connect()
+    await whole(transport, post())
+    upstream.will(close())
+    upstream.will(close())
+    with pytest.raises(UpstreamDisconnected):
+        await whole(transport, get())
+    assert len(upstream.requests) == 3
+
+
+async def test_it_is_not_sent_again_where_the_connection_was_new(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    upstream.will(close())
+    with pytest.raises(UpstreamDisconnected):
+        await whole(connect(), get())
+    assert len(upstream.requests) == 1
+
+
+async def test_nor_after_a_timeout(upstream: ScriptedUpstream, connect: Open, whole: Whole) -> None:
+    transport = connect(QUICK)
+    await whole(transport, post())
+    upstream.will(until_left())
+    with pytest.raises(UpstreamTimeout):
+        await whole(transport, get())
+    assert len(upstream.requests) == 2
+
+
+async def test_nor_with_a_body_that_is_streamed(upstream: ScriptedUpstream, connect: Open) -> None:
+    transport = connect()
+    await read_whole(transport, post())
+    upstream.will(close())
+    with pytest.raises(UpstreamError):
+        await read_whole(transport, Outgoing("QUERY", b"/q", HOST, pieces(b"select"), 6))
+    assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize(("told", "idle"), [("timeout=1", 0.5), ("timeout=1, max=100", 0.5), ("max=9,Timeout=1", 0.5)])
+async def test_a_provider_tells_how_long_its_connections_may_rest(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, told: str, idle: float
+) -> None:
+    transport = connect()
+    await whole(transport, get())
+    upstream.will(answer(OK, "200 OK", f"Keep-Alive: {told}"))
+    await whole(transport, get())
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(2):
+        while await whole(transport, get()) and upstream.connections == 1:
+            await asyncio.sleep(0.2)  # in use now and then, it stays
+            if asyncio.get_running_loop().time() > began + idle:
+                break
+    assert upstream.connections == 1
+    await asyncio.sleep(idle + 0.2)
+    await whole(transport, get())
+    assert upstream.connections == 2
+
+
+@pytest.mark.parametrize("told", ["timeout=60", "timeout=soon", "max=1", "", "xtimeout=0"])
+async def test_what_a_provider_tells_never_lets_them_rest_longer(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, told: str
+) -> None:
+    transport = connect(Timeouts(connect=5, first_byte=5, idle=5, pool_idle=0.3))
+    upstream.will(answer(OK, "200 OK", f"Keep-Alive: {told}"))
+    await whole(transport, get())
+    await whole(transport, get())
+    assert upstream.connections == 1
+    await asyncio.sleep(0.5)
+    await whole(transport, get())
+    assert upstream.connections == 2
 
 
 async def test_a_response_that_was_not_read_to_its_end_ends_its_connection(
@@ -140,7 +289,7 @@ async def test_a_pool_that_is_full_makes_calls_wait_and_then_fail(
     transport = connect(HASTY, pool_size=1)
     upstream.will(begin(), chunk(b"a"), until_left())
     async with transport.send(get(), a_call()):
-        with pytest.raises(UpstreamTimeout):
+        with pytest.raises(PoolTimeout):
             await whole(transport, get())
     assert await whole(transport, get()) == OK
 

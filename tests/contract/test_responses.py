@@ -89,7 +89,7 @@ async def test_head_has_no_body_whatever_its_length_says(
     assert await whole(transport, get(method="HEAD")) == b""
     assert await whole(transport, get(method="HEAD")) == b""
     assert await whole(transport, get()) == OK
-    assert upstream.connections == 1
+    assert upstream.connections == 3
 
 
 async def test_trailers_belong_to_no_response(upstream: ScriptedUpstream, connect: Open) -> None:
@@ -307,3 +307,58 @@ async def test_a_body_that_is_broken_off_never_ends_cleanly(
     with pytest.raises(UpstreamTruncated):
         async with asyncio.timeout(5):
             await whole(connect(), get())
+
+
+SURPLUS = {
+    "hello": b"hello",
+    "chunks": b"5\r\nhello\r\n0\r\n\r\n",
+    "a response": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+    "the beginning of one": b"HTTP/1.1 200 OK\r\nX-A: ",
+    "a line end": b"\r\n",
+}
+HEADS = {
+    "HEAD": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b""),
+    "HEAD in chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b""),
+    "HEAD after an interim one": (b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b""),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "204 with a length": (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", b""),
+    "304": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", b""),
+    "no body": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine", b"mine"),
+    "a body in chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmine\r\n0\r\n\r\n", b"mine"),
+}
+
+
+@pytest.mark.parametrize("named", HEADS)
+@pytest.mark.parametrize("more", SURPLUS)
+async def test_what_stands_behind_a_response_takes_nothing_away_from_it(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, named: str, more: str
+) -> None:
+    transport, (raw, body) = connect(), HEADS[named]
+    method = "HEAD" if named.startswith("HEAD") else "GET"
+    for _ in range(4):  # from the third on a response may be known by its shape
+        upstream.will(send(raw + SURPLUS[more]))
+        assert await whole(transport, get(method=method)) == body
+        assert await whole(transport, get(b"/another")) == OK
+
+
+@pytest.mark.parametrize("more", SURPLUS)
+async def test_a_body_of_an_answer_to_head_may_come_at_any_byte(
+    upstream: ScriptedUpstream, connect: Open, more: str
+) -> None:
+    raw, _ = HEADS["HEAD after an interim one"]
+    transport, raw = connect(), raw + SURPLUS[more]
+    for cut in range(1, len(raw)):
+        upstream.will(send(raw[:cut]), pause(0.002), send(raw[cut:]))
+        assert await read_whole(transport, get(method="HEAD")) == b""
+        assert await read_whole(transport, get(b"/another")) == OK
+
+
+async def test_a_connection_that_carried_a_head_request_is_not_used_again(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    transport = connect()
+    upstream.will(send(HEADS["HEAD"][0]), until_left())
+    await whole(transport, get(method="HEAD"))
+    assert transport.idle == 0
+    await asyncio.wait_for((await upstream.received()).closed.wait(), 5)

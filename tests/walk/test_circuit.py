@@ -1,13 +1,30 @@
 """A provider that keeps failing is left alone for a while, and everybody can see it."""
 
 import asyncio
+import io
 import time
 
 import pytest
 from aiohttp import ClientSession
 
-from tests.running import OTHER_KEY, Running, Start
-from tests.scripted import Received, ScriptedUpstream, answer, begin, end, event, pause, until_left
+from gateway.telemetry.exchange import Outcome
+from gateway.upstream import heads
+from tests.raw_http import connected
+from tests.running import KEY, OTHER_KEY, Running, Start
+from tests.scripted import (
+    Received,
+    ScriptedUpstream,
+    Step,
+    answer,
+    begin,
+    close,
+    end,
+    event,
+    pause,
+    reset,
+    send,
+    until_left,
+)
 
 CHAT = "/provider/openai/v1/chat/completions"
 SENSITIVE = {"GATEWAY_CIRCUIT_FAILURES": "3", "GATEWAY_CIRCUIT_SECONDS": "0.5"}
@@ -170,3 +187,155 @@ async def test_readiness_tells_how_many_and_to_a_key_which(gateway: Running, ups
     async with gateway.session.get("/readyz?verbose", headers={"X-API-Key": "wrong"}) as response:
         assert response.status == 200
         assert "providers" not in await response.json()
+
+
+# What one client's request can provoke, or what is our own doing, closes no provider to the others.
+
+SHAKY = {"GATEWAY_CIRCUIT_FAILURES": "1", "GATEWAY_CIRCUIT_SECONDS": "60"}
+MODELS = "/provider/openai/v1/models"
+
+
+async def still_well(gateway: Running) -> bool:
+    """Whether one failure would have opened the circuit, and has not."""
+    return await state(gateway) == "closed" and await asked(gateway) == (200, None)
+
+
+async def test_a_connection_that_ends_before_an_answer_counts(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**SHAKY)
+    upstream.will(close())
+    assert await asked(gateway) == (502, "upstream_error")
+    assert await state(gateway) == "open"
+
+
+async def test_a_head_that_is_answered_with_a_body_is_no_failure(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**SHAKY)
+    for _ in range(3):
+        upstream.will(answer(b"x" * 1000, "200 OK", "X-Theirs: 1"))
+        async with gateway.session.head(MODELS) as response:
+            assert (response.status, response.headers["Content-Length"]) == (200, "1000")
+            assert response.headers["X-Theirs"] == "1"
+            assert "x-gateway-error" not in response.headers
+    assert await still_well(gateway)
+    assert upstream.connections == 4  # none of them was used again
+    assert [exchange.outcome for exchange in gateway.exchanges if exchange.method == "HEAD"] == [Outcome.COMPLETE] * 3
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (send(b"not HTTP\r\n\r\n"),),
+        (send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),),
+        (send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc"),),
+        (send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),),
+    ],
+    ids=["no HTTP", "101", "two lengths", "a coding"],
+)
+async def test_an_answer_that_cannot_be_passed_on_says_nothing(
+    start: Start, upstream: ScriptedUpstream, script: tuple[Step, ...]
+) -> None:
+    gateway = await start(**SHAKY)
+    upstream.will(*script, until_left())
+    status, code = await asked(gateway)
+    assert (status, code) in {(502, "upstream_error"), (504, "upstream_timeout")}
+    assert await still_well(gateway)
+
+
+async def test_an_idle_connection_that_ends_says_nothing(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**SHAKY)
+    assert await asked(gateway) == (200, None)
+    upstream.will(close())
+    assert await asked(gateway) == (502, "upstream_error")
+    assert await still_well(gateway)
+
+
+async def test_a_client_that_leaves_says_nothing(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**SHAKY)
+    upstream.will(until_left())
+    upstream.will(begin(), event(b"1"), until_left())
+    post = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 2\r\n\r\n{{}}"
+    async with connected(gateway.port) as client:
+        await client.send(post)
+        await upstream.received()
+        client.leave()
+    async with connected(gateway.port) as client:
+        await client.send(post)
+        await client.interim()
+        client.leave()
+    for number in (1, 2):
+        await asyncio.wait_for((await upstream.received(number)).closed.wait(), 5)
+    assert await still_well(gateway)
+
+
+BAD_UPLOADS = {
+    "leaves": ("Transfer-Encoding: chunked", "5\r\nab"),
+    "leaves early": ("Content-Length: 20000000", "ab"),
+    "bad framing": ("Transfer-Encoding: chunked", "5\r\nabcde\r\nno size\r\n"),
+    "too much": ("Transfer-Encoding: chunked", "3000\r\n" + "x" * 0x3000 + "\r\n" + "3000\r\n" + "x" * 0x3000 + "\r\n"),
+}
+
+
+@pytest.mark.parametrize("named", BAD_UPLOADS)
+async def test_an_upload_that_is_broken_says_nothing(start: Start, named: str) -> None:
+    framing, body = BAD_UPLOADS[named]
+    limit = "20000" if named == "too much" else "30000000"
+    async with ScriptedUpstream(read_bodies=False) as upstream:
+        gateway = await start(GATEWAY_PROVIDER_OPENAI_BASE_URL=upstream.url, GATEWAY_MAX_UPLOAD_BYTES=limit, **SHAKY)
+        for _ in range(2):
+            upstream.will(until_left())
+        async with connected(gateway.port) as client:
+            head = f"POST /provider/openai/v1/files HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n"
+            await client.send(head, body, 0.1)
+            if named.startswith("leaves"):
+                client.leave()
+            else:
+                assert (await client.response()).status in (400, 413)
+        await gateway.exchange()
+        assert await state(gateway) == "closed"
+
+
+async def test_a_large_request_that_is_broken_off_says_nothing(start: Start) -> None:
+    async with ScriptedUpstream(read_bodies=False) as upstream:
+        gateway = await start(GATEWAY_PROVIDER_OPENAI_BASE_URL=upstream.url, **SHAKY)
+        upstream.will(pause(0.05), reset())
+        body = io.BytesIO(b'"' + b"x" * (24 << 20) + b'"')
+        async with gateway.session.post(CHAT, data=body, headers={"Content-Type": "application/json"}) as response:
+            assert (response.status, response.headers["x-gateway-error"]) == (502, "upstream_error")
+        assert await state(gateway) == "closed"
+
+
+async def test_a_pool_that_is_full_says_nothing(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(
+        GATEWAY_POOL_SIZE="1",
+        GATEWAY_PROVIDER_OPENAI_MAX_CONCURRENT="5",
+        GATEWAY_CONNECT_TIMEOUT="0.2",
+        **SHAKY,
+    )
+    upstream.will(begin(), event(b"1"), pause(0.6), event(b"[DONE]"), end())
+    async with gateway.session.post(CHAT, json={"stream": True}) as response:
+        assert await asked(gateway) == (504, "upstream_timeout")
+        await response.read()
+    assert await still_well(gateway)
+
+
+async def test_a_deadline_of_the_client_says_nothing(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**SHAKY)
+    upstream.will(until_left())
+    async with gateway.session.post(CHAT, json={}, headers={"X-Gateway-Deadline": "0.2"}) as response:
+        assert response.headers["x-gateway-error"] == "deadline_exceeded"
+    assert await still_well(gateway)
+
+
+async def test_a_fault_of_ours_says_nothing_and_is_no_clients_leaving(
+    start: Start, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await start(**SHAKY)
+
+    def broken(_: object) -> bytes:
+        raise TypeError("a mistake")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(heads, "written", broken)
+        assert await asked(gateway) == (500, "internal_error")
+    (call,) = (await gateway.exchange()).calls
+    assert (call.outcome, call.error) == (Outcome.FAULT, "internal_error")
+    assert await still_well(gateway)

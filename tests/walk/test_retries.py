@@ -233,6 +233,39 @@ async def test_a_provider_that_cannot_be_reached_is_tried_again(start: Start, un
     assert exchange.outcome is Outcome.UPSTREAM_UNREACHABLE
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_a_safe_request_that_met_a_closing_connection_is_one_call_that_was_sent_twice(
+    start: Start, upstream: ScriptedUpstream, method: str
+) -> None:
+    gateway = await start()
+    async with gateway.session.post(CHAT, json={}):
+        pass
+    upstream.will(close())
+    upstream.will(answer(b""))
+    async with gateway.session.request(method, "/provider/openai/v1/models") as response:
+        assert response.status == 200
+        assert "x-gateway-attempts" not in response.headers  # nobody asked for retries
+    first, second = upstream.requests[1:]
+    assert (first.line, first.raw_fields) == (second.line, second.raw_fields)
+    exchange = await gateway.exchange(2)
+    assert [(call.attempt, call.error, call.reused_connection) for call in exchange.calls] == [(1, None, False)]
+    (told,) = json.loads(json_line(exchange))["calls"]
+    assert (told["attempt"], told["status"], told["outcome"]) == (1, 200, "complete")
+    async with gateway.session.get("/metrics") as response:
+        assert 'gateway_upstream_retries_total{provider="openai"} 1' in await response.text()
+
+
+async def test_a_post_that_met_a_closing_connection_is_not_sent_again(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start()
+    async with gateway.session.post(CHAT, json={}):
+        pass
+    upstream.will(close())
+    async with gateway.session.post(CHAT, json={}) as response:
+        assert (response.status, response.headers["x-gateway-error"]) == (502, "upstream_error")
+    assert len(upstream.requests) == 2
+    assert "calls" not in json.loads(json_line(await gateway.exchange(2)))
+
+
 @pytest.mark.parametrize("how", [close, reset])
 async def test_what_may_have_been_served_is_not_sent_twice(
     gateway: Running, upstream: ScriptedUpstream, how: object
@@ -244,7 +277,9 @@ async def test_what_may_have_been_served_is_not_sent_twice(
         ("GET", {}, 2),
         ("DELETE", {}, 2),
     ):
-        upstream.requests.clear()
+        upstream.will(answer(JSON_ANSWER, "200 OK", "Connection: close"))
+        async with gateway.session.post(CHAT, json={}):
+            upstream.requests.clear()
         upstream.will(how())  # type: ignore[operator]
         async with gateway.session.request(method, CHAT, headers=asking(1, **fields)) as response:
             assert response.status == (200 if tries == 2 else 502)

@@ -220,6 +220,12 @@ def test_each_provider_may_have_timeouts_and_models_of_its_own() -> None:
     assert read(GATEWAY_PROVIDER_OPENAI_IDLE_TIMEOUT="0.5") == {}
 
 
+def test_each_provider_may_say_how_long_connections_rest() -> None:
+    own = {"GATEWAY_PROVIDER_VLLM_BASE_URL": "http://vllm:8000", "GATEWAY_PROVIDER_VLLM_POOL_IDLE_SECONDS": "2"}
+    providers = read(OPENAI_API_KEY="k", **own)
+    assert {name: provider.timeouts.pool_idle for name, provider in providers.items()} == {"openai": 4, "vllm": 2}
+
+
 def test_a_key_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("sk-from-a-file\n")

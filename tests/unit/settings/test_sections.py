@@ -25,10 +25,12 @@ def test_each_fixed_name_is_read() -> None:
         GATEWAY_CONNECT_TIMEOUT="1.5",
         GATEWAY_FIRST_BYTE_TIMEOUT="20",
         GATEWAY_IDLE_TIMEOUT="30",
+        GATEWAY_POOL_IDLE_SECONDS="8",
         GATEWAY_LOG_LEVEL="debug",
     )
     assert (settings.server.host, settings.server.port, settings.server.workers) == ("0.0.0.0", 9000, 2)
     assert (settings.timeouts.connect, settings.timeouts.first_byte, settings.timeouts.idle) == (1.5, 20, 30)
+    assert (settings.timeouts.pool_idle, read().timeouts.pool_idle) == (8, 4)
     assert settings.log.level == "debug"
 
 

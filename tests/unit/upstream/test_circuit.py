@@ -10,7 +10,7 @@ from gateway.errors import (
     IdleTimeout,
     Overloaded,
     PayloadTooLarge,
-    UpstreamError,
+    UpstreamDisconnected,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -81,10 +81,27 @@ def test_a_provider_that_refuses_has_answered(door: Door, status: int) -> None:
 def test_what_was_not_the_providers_doing_says_nothing(door: Door) -> None:
     fail(door, *[PayloadTooLarge()] * 10)
     assert door.circuit.state is State.CLOSED
-    fail(door, UpstreamError(), PayloadTooLarge(), UpstreamError())
+    fail(door, UpstreamTimeout(), PayloadTooLarge(), UpstreamTimeout())
     assert door.circuit.state is State.CLOSED
-    fail(door, UpstreamError())
+    fail(door, UpstreamTimeout())
     assert door.circuit.state is State.OPEN
+
+
+@pytest.mark.parametrize("kind", [UpstreamUnreachable, UpstreamTimeout, UpstreamDisconnected])
+def test_what_says_that_a_provider_is_unwell_counts(door: Door, kind: type[GatewayError]) -> None:
+    fail(door, *[kind()] * 3)
+    assert door.circuit.state is State.OPEN
+
+
+def test_nothing_else_counts(door: Door) -> None:
+    illnesses = {UpstreamUnreachable, UpstreamTimeout, UpstreamDisconnected}
+    for kind in all_below(GatewayError) - illnesses:
+        fail(door, *[kind()] * 3)
+        assert door.circuit.state is State.CLOSED, kind
+
+
+def all_below(kind: type[GatewayError]) -> set[type[GatewayError]]:
+    return {kind}.union(*(all_below(each) for each in kind.__subclasses__()))
 
 
 def test_a_stream_that_breaks_has_been_answered(door: Door) -> None:
@@ -117,7 +134,7 @@ def test_after_a_while_one_call_is_let_through_to_see(door: Door, clock: Clock) 
 def test_a_call_that_saw_a_failure_keeps_it_open(door: Door, clock: Clock) -> None:
     answer(door, 500, 500, 500)
     clock.now += 10
-    fail(door, UpstreamError())
+    fail(door, UpstreamDisconnected())
     assert door.circuit.state is State.OPEN
     with pytest.raises(CircuitOpen):
         door.enter()

@@ -57,12 +57,12 @@ CALLED_OR_OVERRIDDEN = [
 ]
 
 HELD = [
-    (TCPConnector, "_acquired _conns _factory _waiters limit"),
+    (TCPConnector, "_acquired _conns _factory _keepalive_timeout _waiters limit"),
     (Connection, "_protocol protocol transport"),
     (
         ResponseHandler,
-        "_buffer _buffer_paused _exception _loop _parser _payload _read_bufsize _reading_paused _should_close _tail "
-        "should_close transport",
+        "_buffer _buffer_paused _exception _loop _parser _paused _payload _read_bufsize _reading_paused _should_close "
+        "_tail should_close transport",
     ),
     (StreamReader, "_buffer _eof _exception _waiter total_bytes"),
     (RawResponseMessage, "code headers raw_headers reason should_close upgrade version"),

@@ -8,7 +8,6 @@ from yarl import URL
 
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
-from gateway.upstream import pool
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.transport import Outgoing, field_lines
 from tests.scripted import ScriptedUpstream, answer
@@ -54,16 +53,16 @@ async def test_the_last_one_to_rest_is_the_first_to_be_used(connect: Open, upstr
 
 
 async def test_none_rests_for_longer_than_it_may(
-    connect: Open, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: ScriptedUpstream,
 ) -> None:
-    monkeypatch.setattr(pool, "IDLE_IN_POOL", 0.1)
-    transport = connect(10)
+    transport = DirectTransport(URL(upstream.url), Timeouts(pool_idle=0.1), 10)
     await asyncio.gather(*(ask(transport) for _ in range(3)))
     async with asyncio.timeout(5):
         while transport.idle:
             await asyncio.sleep(0.01)
     assert not (await ask(transport)).reused_connection
     assert upstream.connections == 4
+    await transport.close()
 
 
 async def test_whoever_waits_for_a_connection_gets_the_one_that_is_free(
