@@ -9,8 +9,9 @@ from gateway.schema import openapi
 TITLE = "LLM gateway"
 ABOUT = (
     "One key, any provider. Below `/provider/<name>/` every byte passes as it is; below `/projects/<name>/` are "
-    "workflows that chain several models. The key goes in `X-API-Key` or as a bearer token (`api-key`, "
-    "`x-goog-api-key`, `xi-api-key` and `Ocp-Apim-Subscription-Key` are understood too), never in the address."
+    "workflows that chain several models. `GET /provider` and `GET /projects` list those that a key may use. The key "
+    "goes in `X-API-Key` or as a bearer token (`api-key`, `x-goog-api-key`, `xi-api-key` and "
+    "`Ocp-Apim-Subscription-Key` are understood too), never in the address."
 )
 GATEWAY = {"gateway": "The gateway itself."}
 
