@@ -193,3 +193,16 @@ async def test_a_refused_key_is_told_where_its_own_are_listed(gateway: Running) 
     async with gateway.session.post("/provider/openai/v1/chat/completions", json={}, headers=OTHER) as response:
         assert response.status == 403
         assert "GET /provider lists those that it may use." in (await response.json())["error"]["message"]
+
+
+async def test_a_provider_without_a_path_is_within_its_limits(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(GATEWAY_RATE_LIMITS="provider openai: 2 requests/h")
+    paths = ["/provider/", "/provider/openai", "/provider/openai?a=1", "/provider/openai", "/provider/openai/v1/models"]
+    statuses = []
+    for path in paths:
+        async with gateway.session.get(path) as response:
+            statuses.append(response.status)
+            limit = response.headers.get("RateLimit-Policy")
+        assert (limit is not None) == ("openai" in path), path
+    assert statuses == [200, 200, 200, 429, 429]
+    assert len(upstream.requests) == 2

@@ -42,7 +42,7 @@ def admission_of(request: web.Request, client: Client, gate: Gate) -> Admission 
     """The admission of a request; what a key may not use, it does not draw on."""
     exchange = request[EXCHANGE]
     parts = exchange.route.split("/", 3)  # "", "provider" or "projects", its name
-    place, name = (parts[1], parts[2]) if len(parts) > 3 else ("", "")
+    place, name = (parts[1], parts[2]) if len(parts) > 2 and parts[2] else ("", "")
     admission = gate.open(
         exchange,
         client,
