@@ -63,13 +63,15 @@ _PROGRESS_BY_ENDING: Final = (
     ("/infill", chat_completions.progress),
     ("/api/chat", by_member("done", True)),  # Ollama's own
     ("/api/generate", by_member("done", True)),
-    ("/v2/chat", by_member("type", "message-end")),  # Cohere
+    ("/v2/chat", by_member("type", "message-end", "message-", "content-", "tool-", "citation-")),  # Cohere
     ("/v1/chat", by_member("event_type", "stream-end")),
-    ("/images/generations", by_member("type", "image_generation.completed")),
-    ("/images/edits", by_member("type", "image_edit.completed")),
-    ("/audio/speech", by_member("type", "speech.audio.done")),
-    ("/audio/transcriptions", by_member("type", "transcript.text.done")),
+    ("/images/generations", by_member("type", "image_generation.completed", "image_generation.")),
+    ("/images/edits", by_member("type", "image_edit.completed", "image_edit.")),
+    ("/audio/speech", by_member("type", "speech.audio.done", "speech.audio.")),
+    ("/audio/transcriptions", by_member("type", "transcript.text.done", "transcript.")),
 )
+# A resource is streamed again below the path that made it; then its usage has been told before.
+_PROGRESS_BELOW: Final = (("/responses", responses.progress), ("/interactions", interactions.progress))
 
 
 @lru_cache(256)
@@ -86,9 +88,10 @@ def api_at(path: str) -> Api | None:
 @lru_cache(256)
 def progress_at(path: str) -> Progress | None:
     """How far events tell that a stream is, on a path of which nothing else is read; None if it is no known one."""
-    if path.rpartition("/")[0].endswith("/interactions"):  # one that is streamed again, its usage told before
-        return interactions.progress
-    return next((progress for ending, progress in _PROGRESS_BY_ENDING if path.endswith(ending)), None)
+    collection = path.rpartition("/")[0]
+    found = [progress for ending, progress in _PROGRESS_BY_ENDING if path.endswith(ending)]
+    found += [progress for ending, progress in _PROGRESS_BELOW if collection.endswith(ending)]
+    return found[0] if found else None
 
 
 def operation(api: Api | None) -> str:

@@ -1,6 +1,6 @@
 """A provider's response whose head is in: its body as it arrives, and what of it the record keeps.
 
-A stream that ends without saying that it is complete is an error here, like one that is broken off.
+A stream that ends before it is complete is an error here, like one that is broken off.
 """
 
 import asyncio
@@ -185,7 +185,7 @@ class UpstreamResponse:
             await asyncio.to_thread(self.ends)
         end = self._end()
         if end is not None and not self._provider.stream_end.is_met(end):
-            raise UpstreamTruncated(f"{self._call.provider} ended its stream without saying that it is complete.")
+            raise UpstreamTruncated(f"{self._call.provider} ended its stream before it was complete.")
 
     @property
     def has_ended(self) -> bool:

@@ -88,6 +88,20 @@ async def test_openai_streamed(gateway: Running, openai_sdk: openai.AsyncOpenAI)
     assert facts.usage.output_tokens == usage.completion_tokens
 
 
+async def test_openai_streams_that_lack_their_marker(gateway: Running, openai_sdk: openai.AsyncOpenAI) -> None:
+    messages = [{"role": "user", "content": QUESTION}]
+    told = {}
+    for model in (MODEL, f"{MODEL}+unmarked"):
+        stream = await openai_sdk.chat.completions.create(model=model, messages=messages, stream=True)  # type: ignore[call-overload]
+        told[model] = "".join([event.choices[0].delta.content or "" async for event in stream])
+    assert told[MODEL] == told[f"{MODEL}+unmarked"]
+    assert (await gateway.exchange(2)).outcome is Outcome.COMPLETE
+    with pytest.raises(openai.APIError):  # it has no other end than its marker
+        async for _ in await openai_sdk.responses.create(model=f"{MODEL}+unmarked", input=QUESTION, stream=True):
+            pass
+    assert (await gateway.exchange(3)).outcome is Outcome.UPSTREAM_TRUNCATED
+
+
 async def test_openai_tools_both_ways(gateway: Running, openai_sdk: openai.AsyncOpenAI) -> None:
     tools = [{"type": "function", "function": {"name": "weather", "parameters": WEATHER}}]
     asked = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "tools": tools}

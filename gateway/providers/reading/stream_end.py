@@ -16,14 +16,14 @@ After its finish a choice may be mentioned once more, with results of a content 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, StrEnum
 from typing import Any, Final
 
 from msgspec import Struct
 
 from gateway.providers.reading import ends
-from gateway.providers.reading.lenient import Members, leading, mapping, objects, parsed, trailing
+from gateway.providers.reading.lenient import Members, leading, mapping, objects, parsed, text, trailing
 
 Progress = Callable[[Members], Sequence[tuple[int, bool]]]
 """Which choices an event is about, and whether each is finished with it; MARKER if it ends the stream."""
@@ -70,42 +70,60 @@ class StreamBody(Struct, frozen=True, gc=False):
     opening: bytes = b""
     lines: bool = False
 
+    @property
+    def last(self) -> bytes:
+        """The last bytes, all there are of a short stream."""
+        return self.head + self.tail if self.whole else self.tail
 
-def by_member(name: str, *last: object) -> Progress:
-    """The progress of a stream whose events all have a member `name`, and the last one a value of `last`."""
+
+def by_member(name: str, last: object, *others: str) -> Progress:
+    """The progress of a stream whose events have a member `name`, `last` in the last one.
+
+    In those before, its value begins with one of `others`, if there are any: other words are another API's.
+    """
 
     def progress(event: Members) -> Sequence[tuple[int, bool]]:
-        if event.get("error") or event.get("type") == "error" or event.get(name) in last:
+        value = event.get(name)
+        if value == last or event.get("error") or event.get("type") == "error":
             return MARKER
-        return ((0, False),) if name in event else ()
+        return ((0, False),) if name in event and (not others or text(value).startswith(others)) else ()
 
     return progress
 
 
 def judged(progress: Progress, body: StreamBody) -> End | None:
     """How a stream ended whose events are read by `progress`; None for a body that is none, whatever it is called."""
-    last = body.head + body.tail if body.whole else body.tail
     if ends.is_array(body.head):
-        return _judged_array(progress, body, last)
-    if not body.lines and not ends.is_event_stream(body.head):
+        return _judged_array(progress, body, body.last)
+    if not (_begins_with_a_line(body.head) if body.lines else ends.is_event_stream(body.head)):
         return None if body.head.strip() else End.UNKNOWN
-    if not body.lines and _ends_with_done(last):
+    if not body.lines and _ends_with_done(body):
         return End.MARKED
-    return _judged_events(progress, body, ends.plain(last))
+    return _judged_events(progress, body, ends.plain(body.last))
+
+
+def _begins_with_a_line(head: bytes) -> bool:
+    line, end, _ = head.lstrip().partition(b"\n")
+    return bool(mapping(parsed(line))) if end else line.startswith(b"{")
 
 
 def _judged_events(progress: Progress, body: StreamBody, last: bytes) -> End:
-    seen, gap = _Seen(progress, last), b"\n" if body.lines else b"\n\n"
-    events = filter(None, reversed(last.split(gap)) if body.lines else ends.backward(last))
-    for number, data in enumerate(events):
-        event = mapping(parsed(data))
+    seen, gap, is_cut = _Seen(progress, last), b"\n" if body.lines else b"\n\n", False
+    for number, event in enumerate(_backward(body, last, gap)):
         if not event and number == 0 and not last.endswith(gap):
-            return End.UNFINISHED
-        if (end := seen.end_with(event)) is not None:
-            return end
-    if not body.whole and (end := seen.end_with(_cut_event(body.opening, last.partition(gap)[0]))) is not None:
-        return end
-    return seen.end
+            is_cut = True
+        elif (end := seen.end_with(event)) is not None:
+            return End.UNFINISHED if is_cut and end is not End.MARKED else end
+    return End.UNFINISHED if is_cut else seen.end
+
+
+def _backward(body: StreamBody, last: bytes, gap: bytes) -> Iterator[Members]:
+    """The events in the last bytes, the last one first, and what is known of the one that began before them."""
+    for data in filter(None, reversed(last.split(gap)) if body.lines else ends.backward(last)):
+        yield mapping(parsed(data))
+    rest, its_end, _ = last.partition(gap)
+    if not body.whole:
+        yield _cut_event(body.opening, rest) if its_end or rest.rstrip().endswith(b"}") else {}
 
 
 class _Seen:
@@ -150,12 +168,13 @@ def _judged_array(progress: Progress, body: StreamBody, last: bytes) -> End:
     return seen.end
 
 
-def _ends_with_done(body: bytes) -> bool:
-    end = ends.plain(body[-2048:])
+def _ends_with_done(body: StreamBody) -> bool:
+    end = ends.plain((body.tail if len(body.tail) >= _MARKER_BYTES else body.last)[-_MARKER_BYTES:])
     done = end.rfind(b"[DONE]")
     return done >= 0 and _DONE_LINE.match(end[end.rfind(b"\n", 0, done) + 1 :]) is not None
 
 
+_MARKER_BYTES: Final = 2048
 _DONE_LINE: Final = re.compile(rb"data: ?\[DONE\][ \t]*(?:\n|$)")
 
 

@@ -113,6 +113,7 @@ RESPONSES: dict[str, tuple[End, bytes]] = {
         kind: (MARKED, event_stream([RESPONSES_EVENTS[0], {"type": kind, "message": "x"}], named=True))
         for kind in ("response.completed", "response.failed", "response.incomplete", "error")
     },
+    "an end and half a marker": (MARKED, RESPONSES_STREAM + b"data: [DO"),
     "no end": (UNFINISHED, event_stream(RESPONSES_EVENTS[:-1], named=True)),
     "begun": (UNFINISHED, event_stream(RESPONSES_EVENTS[:1], named=True)),
 }
@@ -192,6 +193,7 @@ CASES = [
         (OPENAI, COMPLETION_PATH, CHAT | COMPLETIONS),
         (GEMINI, "/v1beta/openai/chat/completions", CHAT),
         (OPENAI, RESPONSES_PATH, RESPONSES),
+        (OPENAI, "/v1/responses/resp_1", RESPONSES),
         (ANTHROPIC, MESSAGES_PATH, MESSAGES),
         (ANTHROPIC, "/proxy/messages", MESSAGES),
         (GEMINI, GEMINI_STREAM_PATH, GENERATED),
@@ -221,6 +223,8 @@ def test_streams_of_which_nothing_else_is_read(path: str, events: list[dict[str,
     assert end(events) is UNFINISHED
     assert end([*events, {"error": {"message": "x"}}]) is MARKED
     assert end([{"of": "another kind"}]) is UNKNOWN
+    if "type" in last:
+        assert end([{"type": "chunk"}, {"type": "the.end"}]) is UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -243,6 +247,8 @@ def test_streams_of_lines(path: str, line: dict[str, Any], last: dict[str, Any])
     assert end(line, line) is UNFINISHED
     assert end(line, last, cut=3) is UNFINISHED
     assert end({"of": "another kind"}) is UNKNOWN
+    for document in (b'{\n "done": false,\n "done_reason": null\n}', b"<html>\n", b"no"):
+        assert OPENAI.stream_end(path, StreamBody(document, lines=True)) is None
 
 
 def kept(body: bytes, piece: int) -> StreamBody:
@@ -296,6 +302,15 @@ def test_a_last_event_of_any_size_ends_a_stream(
             assert dialect.stream_end(path, kept(body, piece)) in (MARKED, FINISHED), (line_end, piece)
 
 
+@pytest.mark.parametrize("size", [1000, 65_400, 100_000, 1_000_000])
+@pytest.mark.parametrize(("dialect", "path", "before", "last"), LAST_EVENTS)
+def test_a_last_event_that_is_cut_ends_none(dialect: Dialect, path: str, before: bytes, last: bytes, size: int):
+    body = before + last.replace(b"%", b"x" * size)
+    for piece in (997, 70_000):
+        assert dialect.stream_end(path, kept(body[: len(body) - 500], piece)) is UNFINISHED
+        assert dialect.stream_end(path, kept(body.rstrip(b"\n"), piece)) in (MARKED, FINISHED)
+
+
 @pytest.mark.parametrize("size", [1000, 65_400, 200_000, 1_000_000])
 def test_an_event_of_any_size_that_is_not_the_last_one_ends_none(size: int):
     large = {"type": "response.output_item.done", "item": {"type": "response.completed", "usage": {}, "text": "%"}}
@@ -329,7 +344,9 @@ def test_a_document_is_no_stream(path: str, body: bytes):
     assert OPENAI.stream_end(path, StreamBody(body)) is None
 
 
-@pytest.mark.parametrize("path", ["/v1/threads/t/runs", "/v1/messages/count_tokens", "/v1/responses/resp_1", "/x"])
+@pytest.mark.parametrize(
+    "path", ["/v1/threads/t/runs", "/v1/messages/count_tokens", "/v1/responses/r/input_items", "/x"]
+)
 def test_a_path_whose_end_is_not_known_is_not_judged(path: str):
     for dialect in (OPENAI, ANTHROPIC, GEMINI):
         assert dialect.stream_end(path, StreamBody(event_stream([said("a")]))) is None
