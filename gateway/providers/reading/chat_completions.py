@@ -133,14 +133,16 @@ def progress(event: Members) -> Sequence[tuple[int, bool]]:
     if isinstance(event.get("stop"), bool):  # as llama.cpp's own `/completion` tells it, once for each prompt
         return ((count(event.get("index")) or 0, event["stop"]),)
     choices: Sequence[Members] = objects(event.get("choices")) or (event,)
-    return [
-        (count(choice.get("index")) or 0, bool(choice.get("finish_reason")))
-        for choice in choices
-        if any(choice.get(name) for name in _OF_A_CHOICE)
-    ]
+    told = [(count(choice.get("index")) or 0, bool(choice.get("finish_reason")), choice) for choice in choices]
+    return [(index, finished) for index, finished, choice in told if finished or _speaks(choice, event)]
 
 
-_OF_A_CHOICE: Final = ("finish_reason", "delta", "text", "message")
+def _speaks(choice: Members, event: Members) -> bool:
+    """Whether a choice begins or goes on; after its finish it may stand there once more, empty, beside the usage."""
+    delta = mapping(choice.get("delta"))
+    if choice.get("text") or choice.get("message") or any(delta[name] for name in delta if name != "role"):
+        return True
+    return "role" in delta and not event.get("usage")
 
 
 def is_failure(event: Members) -> bool:

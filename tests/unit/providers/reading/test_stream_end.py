@@ -1,5 +1,6 @@
 """When a stream is complete: for each API, what ends it, what shows that it has not ended, and what shows nothing."""
 
+import random
 from typing import Any
 
 import pytest
@@ -74,7 +75,10 @@ CHAT: dict[str, tuple[End, bytes]] = {
     "no marker": (FINISHED, CHAT_STREAM.removesuffix(DONE)),
     "finish with the last words": (FINISHED, event_stream([finished(content="a")])),
     "finish then usage": (FINISHED, event_stream([said("a"), finished(), USAGE])),
-    "finish then usage beside a choice": (FINISHED, event_stream([said("a"), finished(), {**ROLE, "usage": {}}])),
+    "finish then usage beside a choice": (
+        FINISHED,
+        event_stream([said("a"), finished(), {**ROLE, "usage": USAGE["usage"]}]),
+    ),
     "finish then filter results": (FINISHED, event_stream([said("a"), finished(), FILTERED])),
     "finish twice": (FINISHED, event_stream([said("a"), finished(), finished()])),
     "finish without its blank line": (FINISHED, event_stream([said("a"), finished()]).rstrip(b"\n")),
@@ -85,6 +89,7 @@ CHAT: dict[str, tuple[End, bytes]] = {
     "words of an end": (UNFINISHED, event_stream([said("data: [DONE]\n\ndata: [DONE]")])),
     "words of a finish": (UNFINISHED, event_stream([said('"finish_reason":"stop"')])),
     "no finish": (UNFINISHED, event_stream([ROLE, said("a")])),
+    "a role alone": (UNFINISHED, event_stream([ROLE])),
     "an empty reason": (UNFINISHED, event_stream([chat({**chat_choice({"content": "a"}), "finish_reason": ""})])),
     "usage and no finish": (UNFINISHED, event_stream([said("a"), USAGE])),
     "an error that is null": (UNFINISHED, event_stream([{**CHAT_EVENTS[0], "error": None}])),
@@ -361,3 +366,27 @@ def test_a_provider_says_what_its_streams_end_with():
     early = {rule: [end for end in End if rule.is_met_early(end)] for rule in StreamEnd}
     assert early[StreamEnd.MARKER] == [MARKED]
     assert early[StreamEnd.FINISH] == early[StreamEnd.FRAMING] == [MARKED, FINISHED]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_what_is_not_kept_never_makes_a_complete_stream_unfinished(seed: int):
+    chance = random.Random(seed)
+    left = {index: chance.choice([1, 20, 400, 1500]) for index in range(chance.randrange(1, 5))}
+    never = chance.choice([None, None, *left])
+    events: list[dict[str, Any]] = [ROLE]
+    while left:
+        index = chance.choice([*left])
+        events.append(said("x" * chance.choice([1, 10, 300]), index))
+        left[index] -= 1
+        if not left[index]:
+            del left[index]
+            events += [] if index == never else [finished(index)]
+    events += chance.choice(
+        [[], [USAGE], [{**ROLE, "usage": USAGE["usage"]}], [FILTERED], [{"citations": "x" * 70_000}]]
+    )
+    body = event_stream(events)
+    whole = OPENAI.stream_end(CHAT_PATH, StreamBody(body))
+    assert whole is (FINISHED if never is None else UNFINISHED)
+    seen = OPENAI.stream_end(CHAT_PATH, kept(body, chance.choice([150, 5000, 100_000])))
+    # What is not kept may have finished; what was seen to go on has not.
+    assert seen in ((FINISHED, UNKNOWN) if never is None else (UNFINISHED, FINISHED, UNKNOWN))
