@@ -9,11 +9,14 @@ What it says is derived from the request alone (see `answers.py`), tokens are wo
 
     POST /v1/chat/completions  /v1/completions  /v1/responses  /v1/embeddings  /v1/audio/transcriptions     OpenAI
     GET  /v1/models  /v1/models/{id}  /v1/files/bytes-{size}/content                                        OpenAI
+    POST /v1/files  /v1/batches       GET and DELETE of what was stored                                     OpenAI
     POST /v1/messages  /v1/messages/count_tokens                                                            Anthropic
+    POST /v1/messages/batches         GET and DELETE of it, GET .../results                                 Anthropic
     GET  /v1/models  /v1/models/{id}                               (with an anthropic-version field)        Anthropic
     POST /v1/models/{model}:generateContent  ...:streamGenerateContent  ...:countTokens  ...:embedContent
          ...:batchEmbedContents  /v1/interactions                  (also below /v1beta)                     Gemini
     GET  /v1/interactions/{id}                                     (also below /v1beta)                     Gemini
+    POST /upload/v1beta/files         GET and DELETE of /v1beta/files/{id}                                  Gemini
     GET  /v1beta/models  /v1beta/models/{model}                    (below /v1 with an x-goog-api-* field)   Gemini
 
 A request scripts its own answer, by header field or behind the model's name, whichever its client can reach:

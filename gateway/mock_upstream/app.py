@@ -7,7 +7,16 @@ import re
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.mock_upstream import anthropic, gemini, gemini_interactions, inspection, openai
+from gateway.mock_upstream import (
+    anthropic,
+    anthropic_batches,
+    gemini,
+    gemini_files,
+    gemini_interactions,
+    inspection,
+    openai,
+    openai_files,
+)
 from gateway.mock_upstream.anthropic import ANTHROPIC
 from gateway.mock_upstream.asking import ATTEMPTS, BEHAVIOUR, begin
 from gateway.mock_upstream.behaviour import Attempts, Behaviour
@@ -17,6 +26,7 @@ from gateway.mock_upstream.journal import ARRIVAL, JOURNAL, Journal, keep_journa
 from gateway.mock_upstream.openai_dialect import OPENAI
 from gateway.mock_upstream.refusal import Refusal
 from gateway.mock_upstream.sending import send_document
+from gateway.mock_upstream.stored import SHELF, Shelf
 
 _OPEN_PATHS = ("/health", "/mock/")
 _GEMINI_VERB = re.compile(r"/v1/(?:models/[^/]+:\w+$|interactions(?:/|$))")
@@ -33,10 +43,15 @@ def mock_app(behaviour: Behaviour | None = None, required_key: str | None = None
     app[BEHAVIOUR] = behaviour or Behaviour()
     app[ATTEMPTS] = Attempts()
     app[JOURNAL] = Journal()
+    app[SHELF] = Shelf()
     app[gemini_interactions.INTERACTIONS] = {}
     app.on_response_prepare.append(_write_head)
     app.add_routes([*openai.routes(), *anthropic.routes(), *gemini.routes(), *gemini_interactions.routes()])
     app.add_routes(inspection.routes())
+    app.add_routes([*openai_files.routes(), *anthropic_batches.routes(), *gemini_files.routes()])
+    app.router.add_get("/{version:v1|v1beta}/files", either(gemini_files.list_files, openai_files.list_files))
+    app.router.add_get("/{version:v1|v1beta}/files/{id}", either(gemini_files.one_file, openai_files.one_file))
+    app.router.add_delete("/{version:v1|v1beta}/files/{id}", either(gemini_files.delete_file, openai_files.delete_file))
     app.router.add_get("/{version:v1|v1beta}/models", list_models)
     app.router.add_get("/{version:v1|v1beta}/models/{id:[^:]+}", one_model)
     return app
@@ -77,13 +92,22 @@ async def one_model(request: web.Request) -> web.StreamResponse:
     return await send_document(request, _dialect(request).model(name), behaviour)
 
 
+def either(of_gemini: Handler, of_openai: Handler) -> Handler:
+    """A handler for a path that two APIs have."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await (of_gemini if _dialect(request) is GEMINI else of_openai)(request)
+
+    return handle
+
+
 def _dialect(request: web.Request) -> Dialect:
-    """The API that was called. `/v1/models` is everybody's: there a field that only one of the SDKs sends tells."""
-    if request.path.startswith("/v1beta/") or _GEMINI_VERB.match(request.path):
+    """The API that was called. `/v1/models` and `/v1/files` are those of several: a field of one SDK tells which."""
+    if request.path.startswith(("/v1beta/", "/upload/")) or _GEMINI_VERB.match(request.path):
         return GEMINI
     if request.path.startswith("/v1/messages"):
         return ANTHROPIC
-    if request.path.startswith("/v1/models"):
+    if request.path.startswith(("/v1/models", "/v1/files")):
         return next((dialect for name, dialect in _TELLTALES.items() if name in request.headers), OPENAI)
     return OPENAI
 

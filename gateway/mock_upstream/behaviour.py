@@ -2,7 +2,8 @@
 
 Rule 1: a request scripts itself. Directives come as header fields (`x-mock-cut-after: 3`) or behind the model's name
 (`mock-model+cut-after=3`), mean the same in both places, and the model's name wins.
-Rule 2: nothing is remembered between requests but the attempts counted for `times`.
+Rule 2: nothing is remembered between requests but the attempts counted for `times`, and files and batches
+(`stored.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import struct
 from collections.abc import Sequence
 
@@ -17,9 +16,7 @@ from gateway.mock_upstream.embeddings import dimensions, vector
 from gateway.mock_upstream.journal import body_chunks
 from gateway.mock_upstream.openai_chat import ChatReply, CompletionReply, ask_chat, ask_completion
 from gateway.mock_upstream.refusal import Refusal
-from gateway.mock_upstream.sending import send_bytes, send_document
-
-_FILE_PIECE = bytes(range(256)) * 256
+from gateway.mock_upstream.sending import send_document
 
 
 def routes() -> list[web.RouteDef]:
@@ -29,7 +26,6 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/responses", answering(openai_responses.ask, openai_responses.ResponsesReply)),
         web.post("/v1/embeddings", embeddings),
         web.post("/v1/audio/transcriptions", transcription),
-        web.get("/v1/files/{id}/content", file_content),
     ]
 
 
@@ -64,15 +60,6 @@ async def transcription(request: web.Request) -> web.StreamResponse:
         "usage": {"type": "tokens", "input_tokens": 0, "output_tokens": 5, "total_tokens": 5},
     }
     return await send_document(request, document, behaviour)
-
-
-async def file_content(request: web.Request) -> web.StreamResponse:
-    """As many bytes as the file's id says: `bytes-1048576` is a megabyte of 0 to 255 over and over."""
-    behaviour, name = await begin(request, request.match_info["id"])
-    size = re.fullmatch(r"bytes-(\d{1,12})", name)
-    if size is None:
-        raise Refusal(404, f"There is no file {name!r}. The mock has bytes-0, bytes-1, bytes-2 and so on.")
-    return await send_bytes(request, "application/octet-stream", _FILE_PIECE, int(size[1]), behaviour)
 
 
 def _inputs(body: Json) -> list[str]:
