@@ -15,6 +15,7 @@ from gateway.access.gate import Gate
 from gateway.access.limiters import Kept, limiter_for
 from gateway.access.ticket_stores import ticket_store_for
 from gateway.access.tickets import Tickets, TicketStore
+from gateway.access.upload_tokens import UploadTokens
 from gateway.configuration import Configuration
 from gateway.downstream.api_document import render
 from gateway.downstream.client_address import origin_reader
@@ -33,6 +34,7 @@ from gateway.downstream.ops_app import ops_routes
 from gateway.downstream.project_app import Shared, project_app
 from gateway.downstream.project_list import project_list
 from gateway.downstream.provider_app import provider_app, unconfigured_app
+from gateway.downstream.provider_links import ProviderLinks
 from gateway.downstream.provider_list import provider_list
 from gateway.downstream.routes import mount, public_paths
 from gateway.downstream.server_timing import tell_server_timing
@@ -102,7 +104,8 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     traced = (tracing.view,) if tracing is not None else ()
     recorder = Recorder((*views, metrics.view, *traced))
     sold = ticket_store_for(settings.redis, common.tickets)
-    lifecycle, tickets = Lifecycle(), _tickets(settings, common.ticket_secret, sold.store)
+    lifecycle, secret = Lifecycle(), _ticket_secret(settings, common.ticket_secret)
+    tickets, uploads = Tickets(secret, settings.tickets.seconds, sold.store), UploadTokens(secret)
     figures = common.figures or metrics.gathered
     capture = Capture(
         content=tracing is not None and settings.tracing.content.capture is not Captured.OFF,
@@ -148,7 +151,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
             observe(recorder, sampler_of(settings.tracing), origin_reader(settings.proxies), via_name, fallbacks),
             errors(directory),
             *((preflights,) if settings.cors.origins else ()),
-            authenticate(configuration.clients, tickets, public),
+            authenticate(configuration.clients, tickets, uploads, public),
             limit(settings.limits, public),
             rate(gate),
         ],
@@ -175,9 +178,10 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     )
     for bound in configuration.projects:
         app.add_subapp(bound.project.prefix, to_pages(project_app(bound, shared)))
+    links = ProviderLinks(uploads, map_batches=settings.upstream.map_results_url)
     retries = Retries(limited, by_name, upstream.doors, settings.upstream.retry)
     for provider in providers:
-        app.add_subapp(f"/provider/{provider.name}", to_pages(provider_app(provider, retries, settings.limits)))
+        app.add_subapp(f"/provider/{provider.name}", to_pages(provider_app(provider, retries, settings.limits, links)))
     served = {provider.name for provider in providers}
     for name, known in KNOWN.items():
         if name not in served:
@@ -243,7 +247,6 @@ def _one_if(circuit: Circuit, state: State) -> int:
     return int(circuit.is_in(state))
 
 
-def _tickets(settings: Settings, minted: bytes, store: TicketStore) -> Tickets:
+def _ticket_secret(settings: Settings, minted: bytes) -> bytes:
     configured = settings.tickets.secret
-    secret = minted if configured is None else configured.reveal().encode("utf-8")
-    return Tickets(secret, settings.tickets.seconds, store)
+    return minted if configured is None else configured.reveal().encode("utf-8")

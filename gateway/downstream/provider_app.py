@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from gateway.access import upload_tokens
 from gateway.downstream.body import at_hand, body_for_relay, read_body, stored_body
 from gateway.downstream.directory import Directory
 from gateway.downstream.guarded_request import GuardedRequest
 from gateway.downstream.head import Told
 from gateway.downstream.middlewares.authenticate import TICKET
 from gateway.downstream.provider_contract import ANYTHING, customary, passthrough
+from gateway.downstream.provider_links import ProviderLinks
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.routes import TAG, Served, Tag, describe, mount
 from gateway.downstream.state import CLIENT, DIALECT, EXCHANGE, TOLD, ErrorFrame
@@ -31,19 +33,19 @@ from gateway.upstream.retries import Answered, Retries, new_call
 from gateway.upstream.retry_fields import ANSWERED_BY, ATTEMPTS, SHOULD_RETRY
 from gateway.wire import headers, mode, target
 from gateway.wire.mode import StreamMode
-from gateway.wire.provider_urls import ProviderUrls, mapped_values
 
 MOST_PATHS = 1024
 LONGEST_ID = 200
+MALFORMED_HEAD = "{} sent a malformed response head."
 
 
-def provider_app(provider: Provider, retries: Retries, limits: Limits) -> web.Application:
+def provider_app(provider: Provider, retries: Retries, limits: Limits, links: ProviderLinks) -> web.Application:
     """The sub-application of one configured provider."""
     app = web.Application()
     app[DIALECT] = provider.dialect
     app[TAG] = Tag(provider.name, f"Whatever {provider.name} serves, byte for byte.")
     # An empty path is `/` (RFC 9110, section 4.2.3).
-    mount(app, Served(passthrough(provider), Relay(provider, retries, limits).serve, also=""))
+    mount(app, Served(passthrough(provider), Relay(provider, retries, limits, links).serve, also=""))
     describe(app, *customary(provider))
     return app
 
@@ -64,8 +66,9 @@ def unconfigured_app(name: str, dialect: Dialect, directory: Directory) -> web.A
 class Relay:
     """Passes requests to one provider and its responses back."""
 
-    def __init__(self, provider: Provider, retries: Retries, limits: Limits) -> None:
+    def __init__(self, provider: Provider, retries: Retries, limits: Limits, links: ProviderLinks) -> None:
         self._provider = provider
+        self._links = links
         self._retries = retries
         self._limits = limits
         self._door = retries.doors[provider.name]
@@ -96,6 +99,8 @@ class Relay:
             shape = mode.asked(query, head.modes)
         method, limit = request._method, self._limits.max_body_bytes
         is_usual = shape is None and head.is_json and method != "GET"
+        if self._links.map_batches and self._links.concern(below):
+            is_usual = False
         if is_usual and (body := at_hand(request, limit)) is not None:
             asked = UpstreamRequest(method, below, (), body, len(body), head.form, told.values)
         else:
@@ -121,6 +126,8 @@ class Relay:
                 self._known.clear()
             self._known[raw_path] = path
             return path, ""
+        if upload_tokens.PARAMETER in query:
+            query = target.without_parameter(query, upload_tokens.PARAMETER)
         by_ticket = stored_body(request) is not None
         rest = mode.without_mode(target.without_parameter(query, TICKET) if by_ticket else query)
         # A `?` that stood before parameters of ours alone goes with them; one that stood alone stays.
@@ -136,6 +143,8 @@ class Relay:
             )
             if stored:
                 return UpstreamRequest(method, below, _of_a_ticket(request.raw_headers), body, length)
+            if self._links.concern(below):
+                return UpstreamRequest(method, below, _uncoded(request.raw_headers), body, length)
             return UpstreamRequest(method, below, (), body, length, told.head.form, told.values)
         request[EXCHANGE].stream_mode = shape
         if method != "POST":
@@ -155,12 +164,14 @@ class Relay:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = None if shape is None else self._new_kind(response, shape)
         coded = bool(response.codings)
+        if kind is None and self._links.map_batches and self._links.may_be_in(response, call):
+            return await self._relay_batches(request, answered)
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
         try:
             reply = self._reply(exchange, answered, kind)
         except ValueError as error:
-            raise UpstreamError(f"{call.provider} sent a malformed response head.") from error
+            raise UpstreamError(MALFORMED_HEAD.format(call.provider)) from error
         if kind is None and (body := response.whole()) is not None:
             if type(request) is GuardedRequest and request.can_sign_at_once():
                 return deliver_at_once(request, reply, body)
@@ -176,13 +187,24 @@ class Relay:
         frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
         return await stream(request, reply, frames, error_frame, response)
 
+    async def _relay_batches(self, request: web.Request, answered: Answered) -> web.StreamResponse:
+        """Message batches, with the URLs of their results mapped."""
+        exchange, response = request[EXCHANGE], answered.response
+        kind = response.field(b"content-type").decode("latin-1")
+        body = await self._links.body(exchange, answered)
+        try:
+            reply = self._reply(exchange, answered, kind)
+        except ValueError as error:
+            raise UpstreamError(MALFORMED_HEAD.format(answered.call.provider)) from error
+        return await deliver(request, reply, body)
+
     def _reply(self, exchange: Exchange, answered: Answered, kind: str | None) -> RelayedResponse:
         """The response to the client, without its body. Raises ValueError if it cannot be sent."""
         response = answered.response
         key = self._key if answered.provider is self._provider else _key_of(answered.provider)
         status, reason, layout, values = response.status, response.reason, response.layout, response.values
         if layout.urls:
-            values = mapped_values(values, layout.urls, urls_of(answered.provider), origin_of(exchange))
+            values = self._links.values(exchange, answered)
         # A stream that lacks its end could not be shown to, once its length is told.
         unframed = response.is_stream and layout.lengths > 0 and answered.call.method != "HEAD"
         lines = headers.client_lines(values, layout, key) if kind is None and not unframed else None
@@ -215,17 +237,6 @@ class Relay:
         if shape is StreamMode.JSON or response.status == 204 or response.status >= 300:
             return None
         return None if shape is StreamMode.SSE and response.is_event_stream else shape.content_type
-
-
-def urls_of(provider: Provider) -> ProviderUrls:
-    """What maps the URLs of a provider that is served to its route."""
-    assert provider.base_url is not None
-    return ProviderUrls(provider.base_url, f"/provider/{provider.name}")
-
-
-def origin_of(exchange: Exchange) -> bytes:
-    """The origin that the client called; b"" if it named no host."""
-    return f"{exchange.scheme}://{exchange.host}".encode() if exchange.host else b""
 
 
 def _key_of(provider: Provider) -> bytes:

@@ -23,6 +23,10 @@ ABOUT_ROAD = (
     "How requests travel to providers: direct, session (through aiohttp's ClientSession), or auto: session for bodies "
     "that are streamed up, else direct"
 )
+ABOUT_RESULTS_URL = (
+    "Map `results_url` in the JSON of Anthropic's message batches to this gateway, so that SDKs, which send their key "
+    "there, fetch results through it"
+)
 ABOUT_LONGEST_WAIT = "Seconds that a provider may ask to be left alone (Retry-After) and still be called again"
 
 
@@ -64,12 +68,14 @@ class UpstreamSettings:
     policy: Policy = field(default_factory=Policy)
     retry: RetrySettings = field(default_factory=RetrySettings)
     road: str = "auto"
+    map_results_url: bool = False
 
 
 def read_upstream(reader: Reader) -> UpstreamSettings:
     """The section; what is said of single providers is read with them."""
     reader.chapter("Calling providers")
     road = reader.choice("GATEWAY_UPSTREAM_ROAD", "auto", ROADS, ABOUT_ROAD)
+    map_results_url = reader.flag("GATEWAY_MAP_RESULTS_URL", False, ABOUT_RESULTS_URL)
     reader.chapter("Providers that fail")
     defaults = RetrySettings()
     circuit = CircuitSettings(
@@ -88,6 +94,7 @@ def read_upstream(reader: Reader) -> UpstreamSettings:
             longest_wait=reader.seconds("GATEWAY_RETRY_LONGEST_WAIT", defaults.longest_wait, ABOUT_LONGEST_WAIT),
         ),
         road=road,
+        map_results_url=map_results_url,
     )
 
 

@@ -107,7 +107,7 @@ URL_FIELDS: Final[Mapping[bytes, Mapper]] = {
 
 def mapped_values(
     values: Sequence[bytes], fields: Sequence[tuple[int, Mapper]], urls: ProviderUrls, origin: bytes
-) -> Sequence[bytes]:
+) -> list[bytes]:
     """The values of a response's fields, with the URLs mapped at the places in `fields`."""
     changed = list(values)
     for index, mapper in fields:

@@ -49,7 +49,6 @@ async def locations(gateway: Running, upstream: ScriptedUpstream, field: str) ->
         ("Link: <{own}/v1/x?after=2>; rel=next", f"<{ROUTE}/v1/x?after=2>; rel=next"),
         ("Refresh: 0; url={own}/v1/x", f"0; url={ROUTE}/v1/x"),
         ("Operation-Location: {own}/v1/x", f"http://gw.example.com{ROUTE}/v1/x"),
-        ("X-Goog-Upload-URL: {own}/v1/x?upload_id=1", f"http://gw.example.com{ROUTE}/v1/x?upload_id=1"),
         ("Location: https://elsewhere.example.com/v1/x", "https://elsewhere.example.com/v1/x"),
     ],
 )

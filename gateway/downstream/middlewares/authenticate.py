@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.access.clients import Client, Clients
 from gateway.access.tickets import Tickets, Used
+from gateway.access.upload_tokens import PARAMETER, UploadTokens
 from gateway.downstream.guarded_request import Message
 from gateway.downstream.head import Told
 from gateway.downstream.known_request import KnownRequest
@@ -32,7 +33,7 @@ HTTP_ONLY = {"Upgrade": "HTTP/1.1", "Connection": "close, Upgrade"}
 """A 426 has to name a protocol (RFC 9110, section 15.5.22), and `Connection` has to name `Upgrade` (section 7.8)."""
 
 
-def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) -> Middleware:
+def authenticate(clients: Clients, tickets: Tickets, uploads: UploadTokens, public: Collection[str]) -> Middleware:
     """Let by requests to the `public` route templates, and those of a known client that has not expired."""
     public = frozenset(public)
 
@@ -45,13 +46,27 @@ def authenticate(clients: Clients, tickets: Tickets, public: Collection[str]) ->
             if has_ticket(request) and exchange.route not in public:
                 return by_ticket(request, handler)
         if exchange.route not in public:
-            let_in(request, exchange, client_of(request, clients))
+            try:
+                client = client_of(request, clients)
+            except Unauthenticated:
+                found = uploader(request, clients, uploads)
+                if found is None:
+                    raise
+                client = found
+            let_in(request, exchange, client)
         exchange.authenticated = monotonic_ns()
         return handler(request)
 
     async def refuse_websocket(request: web.Request, exchange: Exchange) -> web.StreamResponse:
         with suppress(Unauthenticated):  # the log line names the client if there is a valid key
-            let_in(request, exchange, client_of(request, clients))
+            try:
+                client = client_of(request, clients)
+            except Unauthenticated:
+                found = uploader(request, clients, uploads)
+                if found is None:
+                    raise
+                client = found
+            let_in(request, exchange, client)
         raise UpgradeRequired(headers=HTTP_ONLY)
 
     async def by_ticket(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -112,6 +127,15 @@ def client_of(request: web.Request, clients: Clients) -> Client:
     if expired:
         raise Unauthenticated("This gateway key has expired.")
     raise Unauthenticated(f"{NOT_OURS if told.keys else NO_KEY} {HOW}")
+
+
+def uploader(request: web.Request, clients: Clients, uploads: UploadTokens) -> Client | None:
+    """The client that began the upload which a request without a key goes on with, if there is one."""
+    told: Told = request._state[TOLD]
+    if told.keys or f"{PARAMETER}=" not in request._message.path:
+        return None
+    client = clients.named(uploads.client_id(request._message.path, time.time()) or "")
+    return client if client is not None and not client.expired(time.time()) else None
 
 
 async def ticket_holder(request: web.Request, clients: Clients, tickets: Tickets) -> Client | None:
