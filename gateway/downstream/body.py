@@ -12,7 +12,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_exceptions import HTTPException
 
 from gateway.downstream.guarded_request import GuardedRequest
-from gateway.downstream.state import EXCHANGE, STORED_BODY, TOLD
+from gateway.downstream.state import EXCHANGE, HELD_BODY, STORED_BODY, TOLD
 from gateway.errors import MalformedRequest, PayloadTooLarge
 
 WHOLE_WHEN_SMALLER = 10 << 20
@@ -27,7 +27,10 @@ def check_length(request: web.BaseRequest, limit: int) -> None:
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks."""
+    """The whole body. Raises PayloadTooLarge over `limit` bytes, MalformedRequest if its framing breaks.
+
+    Overloaded if there is no memory for it now.
+    """
     stored = stored_body(request)
     return await _read_sent(request, limit) if stored is None else stored
 
@@ -41,9 +44,22 @@ async def _read_sent(request: web.Request, limit: int) -> bytes:
     if body is not None:
         return _counted(request, body, limit)
     began = monotonic_ns()
-    parts = [chunk async for chunk in body_chunks(request, limit)]
+    parts = await _read_parts(request, limit)
     request[EXCHANGE].waited_for_body_ns += monotonic_ns() - began
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _read_parts(request: web.Request, limit: int) -> list[bytes]:
+    check_length(request, limit)
+    held, parts, size = request._state.get(HELD_BODY), [], 0
+    if held is not None:
+        held.grow_to(request.content_length or 0)
+    async for chunk in body_chunks(request, limit):
+        parts.append(chunk)
+        size += len(chunk)
+        if held is not None:
+            held.grow_to(size)
+    return parts
 
 
 def at_hand(request: web.Request, limit: int) -> bytes | None:

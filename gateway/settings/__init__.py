@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 MIB = 1 << 20
+ABOUT_BUFFERED = (
+    "Bytes of JSON bodies larger than 1 MiB that are in memory at once, per worker; more are answered 503; not set: "
+    "512 MiB, or GATEWAY_MAX_BODY_BYTES if that is more"
+)
 POOL_IDLE = 4.0  # seconds; uvicorn, which vLLM and many others run on, and Node close after 5
 _VIA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # a token (RFC 9110, section 5.6.2)
 
@@ -57,8 +61,9 @@ class Server:
 class Limits:
     """Bounds on what a client may send. Bytes and seconds."""
 
-    max_body_bytes: int = 32 * MIB
+    max_body_bytes: int = 100 * MIB
     max_upload_bytes: int = 1024 * MIB
+    max_buffered_bytes: int = 512 * MIB
     max_header_bytes: int = 65_536
     max_field_bytes: int = 16_384
     max_target_bytes: int = 8192
@@ -188,7 +193,7 @@ def _limits(reader: Reader) -> Limits:
     defaults = Limits()
     body = reader.optional_integer(
         "GATEWAY_MAX_BODY_BYTES",
-        "Largest request body; not set: 32 MiB for JSON, GATEWAY_MAX_UPLOAD_BYTES for others",
+        "Largest request body; not set: 100 MiB for JSON, GATEWAY_MAX_UPLOAD_BYTES for others",
         least=1,
     )
     upload = reader.optional_integer(
@@ -196,9 +201,14 @@ def _limits(reader: Reader) -> Limits:
         "Largest streamed (not JSON) body; not set: GATEWAY_MAX_BODY_BYTES, or 1 GiB",
         least=1,
     )
+    most_of_one = body or defaults.max_body_bytes
+    buffered = reader.optional_integer("GATEWAY_MAX_BUFFERED_BYTES", ABOUT_BUFFERED, least=1)
+    if buffered is not None and buffered < most_of_one:
+        reader.problem("GATEWAY_MAX_BUFFERED_BYTES", f"must have room for one body of {most_of_one} bytes at least")
     return Limits(
-        max_body_bytes=body or defaults.max_body_bytes,
+        max_body_bytes=most_of_one,
         max_upload_bytes=upload or body or defaults.max_upload_bytes,
+        max_buffered_bytes=buffered or max(defaults.max_buffered_bytes, most_of_one),
         max_header_bytes=reader.integer("GATEWAY_MAX_HEADER_BYTES", 65_536, "Largest request head", least=1024),
         max_field_bytes=reader.integer(
             "GATEWAY_MAX_FIELD_BYTES", 16_384, "Largest single field of a request's head", least=256

@@ -254,7 +254,7 @@ class DirectExchange:
         protocol, body = self._protocol, self._request.body
         if protocol.transport is None:
             raise aiohttp.ClientConnectionResetError("Connection lost")
-        protocol.transport.write(heads.written(self._request))
+        heads.write(protocol.transport, self._request)
         if body is None or isinstance(body, bytes):
             self._call.bytes_sent = 0 if body is None else len(body)
             protocol.await_head()

@@ -1,5 +1,6 @@
 """Heads as bytes, for every transport: how a request's is written, and which response's is refused."""
 
+import asyncio
 from typing import Protocol
 
 from aiohttp.hdrs import TRANSFER_ENCODING
@@ -12,11 +13,16 @@ from gateway.upstream.transport import Outgoing
 _WITH_CONTENT = ("POST", "PUT", "PATCH")
 
 
-def written(request: Outgoing) -> bytes:
-    """The head of `request`, target and lines verbatim, then the framing; with the body, if that is here whole."""
+COPIED = 1 << 16
+"""Bytes of a body up to which one write with the head costs less than not to copy it."""
+
+
+def write(transport: asyncio.WriteTransport, request: Outgoing) -> None:
+    """Write the head of `request`, target and lines verbatim, then the framing; and the body, if that is here whole."""
     body, content = request.body, b""
     if isinstance(body, bytes):
-        framing, content = b"content-length: %d\r\n" % len(body), body
+        framing = b"content-length: %d\r\n" % len(body)
+        content = body if len(body) <= COPIED else b""
     elif body is None:
         # A method that usually carries content says that there is none (RFC 9110, section 8.6).
         framing = b"content-length: 0\r\n" if request.method in _WITH_CONTENT else b""
@@ -25,7 +31,9 @@ def written(request: Outgoing) -> bytes:
     else:
         framing = b"content-length: %d\r\n" % request.length
     method = request.method.encode("ascii")
-    return b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method, request.target, request.lines, framing, content)
+    transport.write(b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (method, request.target, request.lines, framing, content))
+    if isinstance(body, bytes) and body and not content:
+        transport.write(body)
 
 
 class Head(Protocol):

@@ -35,7 +35,7 @@ class VerbatimRequest(ClientRequest):
         body = self.outgoing.body
         if conn.transport is None or conn.transport.is_closing():
             raise ClientConnectionResetError("Connection lost")
-        conn.transport.write(heads.written(self.outgoing))
+        heads.write(conn.transport, self.outgoing)
         if body is not None and not isinstance(body, bytes):
             if self.outgoing.length is None:
                 writer.enable_chunking()

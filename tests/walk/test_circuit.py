@@ -330,11 +330,11 @@ async def test_a_fault_of_ours_says_nothing_and_is_no_clients_leaving(
 ) -> None:
     gateway = await start(**SHAKY)
 
-    def broken(_: object) -> bytes:
+    def broken(*_: object) -> None:
         raise TypeError("a mistake")
 
     with monkeypatch.context() as patched:
-        patched.setattr(heads, "written", broken)
+        patched.setattr(heads, "write", broken)
         assert await asked(gateway) == (500, "internal_error")
     (call,) = (await gateway.exchange()).calls
     assert (call.outcome, call.error) == (Outcome.FAULT, "internal_error")

@@ -1,6 +1,7 @@
 """What happens when more is asked for than is taken on: a quick refusal, and those that watch are still answered."""
 
 import asyncio
+import io
 import resource
 import socket
 import time
@@ -23,6 +24,7 @@ ROLES = ("POINTS", "WRITER", "JUDGE", "CANDIDATE_1", "CANDIDATE_2")
 DEMO = {"GATEWAY_PROJECTS": "demo", **{f"GATEWAY_PROJECT_DEMO_ROLE_{role}": "openai/m" for role in ROLES}}
 
 
+JSON = {"Content-Type": "application/json"}
 JSON_FOR_ALICE = f"Host: gateway\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
 
 
@@ -310,3 +312,95 @@ async def test_a_gateway_takes_all_the_descriptors_it_may(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     told = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()
     assert told[3] == told[4]
+
+
+# Large bodies
+
+MIB = 1 << 20
+ROOM = {"GATEWAY_MAX_BODY_BYTES": str(4 * MIB), "GATEWAY_MAX_BUFFERED_BYTES": str(8 * MIB)}
+LARGE = b'"' + b"x" * (3 * MIB) + b'"'
+
+
+def upload_head(framing: str) -> str:
+    return (
+        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n{framing}\r\n"
+        "Expect: 100-continue\r\n\r\n"
+    )
+
+
+async def test_large_bodies_that_do_not_fit_into_memory_are_refused_before_they_are_sent(
+    start: Start, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start(**ROOM)
+    async with AsyncExitStack() as stack:
+        invited = []
+        for _ in range(2):  # 6 of 8 MiB
+            client = await stack.enter_async_context(connected(gateway.port))
+            await client.send(upload_head(f"Content-Length: {len(LARGE)}"))
+            assert b"100 Continue" in await client.interim()
+            invited.append(client)
+        for _ in range(20):
+            async with connected(gateway.port) as client:
+                await client.send(upload_head(f"Content-Length: {len(LARGE)}"))
+                refused = await client.response()
+                assert (refused.status, refused.field("Retry-After")) == (503, b"1")
+                assert refused.field("x-gateway-error") == b"overloaded"
+        async with gateway.session.post(CHAT, json={"text": "x" * 900_000}) as small:
+            assert small.status == 200
+        for client in invited:
+            await client.send(LARGE)
+            assert (await client.response()).status == 200
+    async with gateway.session.post(CHAT, data=io.BytesIO(LARGE), headers=JSON) as response:  # there is room again
+        assert response.status == 200
+    assert [len(request.body) for request in upstream.requests] == [900_012, len(LARGE), len(LARGE), len(LARGE)]
+
+
+async def test_a_body_of_unknown_length_is_counted_as_it_grows(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**ROOM)
+    piece = b"%x\r\n%b\r\n" % (MIB, b"x" * MIB)
+    async with connected(gateway.port) as first, connected(gateway.port) as second, connected(gateway.port) as third:
+        for client in (first, second):
+            await client.send(upload_head("Transfer-Encoding: chunked"))
+            await client.interim()
+            await client.send(*[piece] * 3, 0.3)
+        await third.send(upload_head("Transfer-Encoding: chunked"))
+        await third.interim()
+        await third.send(*[piece] * 4)
+        refused = await third.response()
+        assert (refused.status, refused.field("x-gateway-error")) == (503, b"overloaded")
+        for client in (first, second):
+            await client.send("0\r\n\r\n")
+            assert (await client.response()).status == 200
+
+
+@pytest.mark.parametrize("how", ["leaves", "breaks"])
+async def test_a_client_that_does_not_send_its_body_gives_the_room_back(
+    start: Start, upstream: ScriptedUpstream, how: str
+) -> None:
+    gateway = await start(**ROOM)
+    for _ in range(6):
+        async with connected(gateway.port) as client:
+            framing = f"Content-Length: {len(LARGE)}" if how == "leaves" else "Transfer-Encoding: chunked"
+            await client.send(upload_head(framing))
+            await client.interim()
+            await client.send("200000\r\n", b"x" * (2 * MIB), 0.05)
+            if how == "leaves":
+                client.leave()
+            else:
+                await client.send("no chunk at all\r\n")
+                assert (await client.response()).status == 400
+    await gateway.exchange(6)
+    async with gateway.session.post(CHAT, data=io.BytesIO(LARGE), headers=JSON) as response:
+        assert response.status == 200
+
+
+async def test_a_body_of_a_hundred_mebibytes_passes_by_default(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start()
+    most = 100 * MIB
+    body = io.BytesIO(b'"' + b"x" * (most - 2) + b'"')
+    async with gateway.session.post(CHAT, data=body, headers=JSON) as response:
+        assert response.status == 200
+    assert len((await upstream.received()).body) == most
+    async with connected(gateway.port) as client:
+        await client.send(upload_head(f"Content-Length: {most + 1}"))
+        assert (await client.response()).status == 413

@@ -11,9 +11,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.downstream.body import check_length
+from gateway.downstream.body_memory import BodyMemory, HeldBody
 from gateway.downstream.guarded_request import Message
 from gateway.downstream.known_request import KnownRequest
-from gateway.downstream.state import EXCHANGE, TOLD
+from gateway.downstream.state import EXCHANGE, HELD_BODY, TOLD
 from gateway.errors import Overloaded
 from gateway.settings import Limits
 
@@ -22,7 +23,7 @@ RETRY_AFTER = 1  # seconds
 
 def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
     """Stands after authentication: who has no key takes no place. `exempt` route templates always have one."""
-    exempt = frozenset(exempt)
+    exempt, memory = frozenset(exempt), BodyMemory(limits.max_buffered_bytes)
     most, inside = limits.max_concurrent, 0
 
     @web.middleware
@@ -31,8 +32,10 @@ def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
         state = request._state
         most_bytes = limits.max_body_bytes if state[TOLD].head.is_json else limits.max_upload_bytes
         message: Message = request._message
+        held = None
         if type(message) is not KnownRequest or message.length > most_bytes:
             check_length(request, most_bytes)
+            held = HeldBody(memory)
         exchange = state[EXCHANGE]
         exchange.admitted = monotonic_ns()
         if exchange.route in exempt:
@@ -40,9 +43,13 @@ def limit(limits: Limits, exempt: Collection[str]) -> Middleware:
         if inside >= most:
             raise Overloaded(retry_after=RETRY_AFTER)
         inside += 1
+        if held is not None:
+            state[HELD_BODY] = held
         try:
             return await handler(request)
         finally:
             inside -= 1
+            if held is not None:
+                held.release()
 
     return limited

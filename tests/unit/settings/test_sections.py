@@ -37,9 +37,9 @@ def test_each_fixed_name_is_read() -> None:
 @pytest.mark.parametrize(
     ("environ", "body", "upload"),
     [
-        ({}, 32 * MIB, 1024 * MIB),
+        ({}, 100 * MIB, 1024 * MIB),
         ({"GATEWAY_MAX_BODY_BYTES": "1000"}, 1000, 1000),
-        ({"GATEWAY_MAX_UPLOAD_BYTES": "5000"}, 32 * MIB, 5000),
+        ({"GATEWAY_MAX_UPLOAD_BYTES": "5000"}, 100 * MIB, 5000),
         ({"GATEWAY_MAX_BODY_BYTES": "1000", "GATEWAY_MAX_UPLOAD_BYTES": "5000"}, 1000, 5000),
     ],
 )
@@ -59,6 +59,26 @@ def test_a_name_for_via_is_a_token(name: str) -> None:
 def test_what_is_no_token_is_no_name_for_via(name: str) -> None:
     with pytest.raises(SettingsError, match="GATEWAY_VIA_NAME: must be"):
         read(GATEWAY_VIA_NAME=name)
+
+
+@pytest.mark.parametrize(
+    ("environ", "bytes_held"),
+    [
+        ({}, 512 * MIB),
+        ({"GATEWAY_MAX_BODY_BYTES": str(900 * MIB)}, 900 * MIB),
+        ({"GATEWAY_MAX_BUFFERED_BYTES": str(200 * MIB)}, 200 * MIB),
+        ({"GATEWAY_MAX_BODY_BYTES": "10", "GATEWAY_MAX_BUFFERED_BYTES": "10"}, 10),
+    ],
+)
+def test_large_bodies_have_a_bound_together(environ: dict[str, str], bytes_held: int) -> None:
+    assert read(**environ).limits.max_buffered_bytes == bytes_held
+
+
+def test_that_bound_has_room_for_one_body_at_least() -> None:
+    with pytest.raises(
+        SettingsError, match="GATEWAY_MAX_BUFFERED_BYTES: must have room for one body of 104857600 bytes"
+    ):
+        read(GATEWAY_MAX_BUFFERED_BYTES="1000")
 
 
 def test_all_sections_tell_their_problems_together() -> None:
