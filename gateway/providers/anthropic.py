@@ -42,6 +42,12 @@ class AnthropicDialect:
     def root(self) -> str:
         return ""
 
+    def api(self, path: str) -> Api | None:
+        return _api_at(path)
+
+    def is_ambiguous(self, path: str) -> bool:
+        return _is_ambiguous(path)
+
     def operation(self, path: str) -> str:
         return apis.operation(_api_at(path))
 
@@ -121,9 +127,8 @@ class AnthropicDialect:
         return in_words_of(error, request_id)
 
 
-def _api_at(path: str) -> Api | None:
-    # The base URL may end with the version already.
-    return apis.MESSAGES if path.endswith("/messages") else apis.api_at(path)
+# The base URL may end with the version already.
+_api_at, _is_ambiguous = apis.finder(("/messages", apis.MESSAGES))
 
 
 ANTHROPIC: Final = AnthropicDialect()

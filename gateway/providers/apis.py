@@ -4,7 +4,7 @@ Most providers serve others' APIs as well (Google an OpenAI-compatible one, loca
 record and the end of a stream are read by path, whatever the provider's own dialect is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -20,28 +20,79 @@ from gateway.providers.reading import (
     messages,
     responses,
 )
+from gateway.providers.reading.allowance import Allowance
 from gateway.providers.reading.api import Bodies, Glance, Reading, read
+from gateway.providers.reading.lenient import Members
 from gateway.providers.reading.stream_end import End, Progress, StreamBody, by_member, judged
 from gateway.telemetry.exchange import Facts
+from gateway.wire import target
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One operation, what its bodies mean, and how its streams tell an error; None where it does not stream."""
+    """One operation, what its bodies mean, and how its streams tell an error; None where it does not stream.
+
+    `allowance` says where a request bounds the tokens of its answer; None where an answer has none. `generated` takes
+    what a model wrote out of an event.
+    """
 
     operation: str
     reading: Reading
     stream_error: Callable[[GatewayError, str], bytes] | None = None
     glance: Glance | None = None
+    allowance: Allowance | None = None
+    generated: Callable[[Members], object] | None = None
 
 
-CHAT_COMPLETIONS: Final = Api("chat", chat_completions, failures.openai_event, chat_completions.glance)
-RESPONSES: Final = Api("chat", responses, failures.responses_event)
-COMPLETIONS: Final = Api("text_completion", chat_completions, failures.openai_event, chat_completions.glance)
+CHAT_COMPLETIONS: Final = Api(
+    "chat",
+    chat_completions,
+    failures.openai_event,
+    chat_completions.glance,
+    Allowance(("max_tokens", "max_completion_tokens"), ("n",)),
+    chat_completions.generated,
+)
+RESPONSES: Final = Api(
+    "chat",
+    responses,
+    failures.responses_event,
+    allowance=Allowance(("max_output_tokens",)),
+    generated=responses.generated,
+)
+COMPLETIONS: Final = Api(
+    "text_completion",
+    chat_completions,
+    failures.openai_event,
+    chat_completions.glance,
+    Allowance(("max_tokens",), ("n", "best_of")),
+    chat_completions.generated,
+)
 EMBEDDINGS: Final = Api("embeddings", embeddings)
-MESSAGES: Final = Api("chat", messages, failures.anthropic_event)
-GENERATE_CONTENT: Final = Api("generate_content", generate_content, failures.gemini_event)
-INTERACTIONS: Final = Api("chat", interactions, failures.interactions_event)
+MESSAGES: Final = Api(
+    "chat",
+    messages,
+    failures.anthropic_event,
+    allowance=Allowance(("max_tokens",)),
+    generated=messages.generated,
+)
+GENERATE_CONTENT: Final = Api(
+    "generate_content",
+    generate_content,
+    failures.gemini_event,
+    allowance=Allowance(
+        ("maxOutputTokens", "max_output_tokens"),
+        ("candidateCount", "candidate_count"),
+        within=("generationConfig", "generation_config"),
+    ),
+    generated=generate_content.generated,
+)
+INTERACTIONS: Final = Api(
+    "chat",
+    interactions,
+    failures.interactions_event,
+    allowance=Allowance(("max_output_tokens", "maxOutputTokens"), within=("generation_config", "generationConfig")),
+    generated=interactions.generated,
+)
 EMBED_CONTENT: Final = Api("embeddings", embed_content)
 
 _BY_ENDING: Final = (
@@ -74,15 +125,35 @@ _PROGRESS_BY_ENDING: Final = (
 _PROGRESS_BELOW: Final = (("/responses", responses.progress), ("/interactions", interactions.progress))
 
 
-@lru_cache(256)
-def api_at(path: str) -> Api | None:
-    """The API that a path without query belongs to, None if it is no known one."""
-    if "%3" in path:
-        path = path.replace("%3A", ":").replace("%3a", ":")
-    for ending, api in _BY_ENDING:
-        if path.endswith(ending):
-            return api
-    return None
+ApiAt = Callable[[str], Api | None]
+
+
+def finder(*more: tuple[str, Api]) -> tuple[ApiAt, Callable[[str], bool]]:
+    """What finds the API that a path without query belongs to, None if it is no known one; and what tells whether the
+    path is spelled so that a provider may find another one. `more` endings come before those that all have.
+
+    A path is read as the most lenient server would read it.
+    """
+    endings = (*more, *_BY_ENDING)
+    folded = tuple((ending.lower(), api) for ending, api in endings)
+
+    @lru_cache(256)
+    def api_at(path: str) -> Api | None:
+        return _by_ending(folded, target.lenient(path).lower())
+
+    @lru_cache(256)
+    def is_ambiguous(path: str) -> bool:
+        plain = target.plain(path)
+        return "%25" in plain or _by_ending(endings, plain) is not api_at(path)
+
+    return api_at, is_ambiguous
+
+
+def _by_ending(endings: Sequence[tuple[str, Api]], path: str) -> Api | None:
+    return next((api for ending, api in endings if path.endswith(ending)), None)
+
+
+api_at, is_ambiguous = finder()
 
 
 @lru_cache(256)

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.providers import apis, failures
-from gateway.providers.apis import api_at
+from gateway.providers.apis import Api, api_at
 from gateway.providers.provider import Prompt, Shape, UpstreamRequest
 from gateway.providers.reading import generate_content, interactions
 from gateway.providers.reading.api import Bodies
@@ -21,6 +21,7 @@ from gateway.providers.reading.lenient import mapping, objects, parsed
 from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
+from gateway.wire.target import lenient
 
 _STREAMED: Final = "streamGenerateContent"
 _UNARY: Final = "generateContent"
@@ -40,12 +41,19 @@ class GeminiDialect:
     def root(self) -> str:
         return ""
 
+    def api(self, path: str) -> Api | None:
+        return api_at(path)
+
+    def is_ambiguous(self, path: str) -> bool:
+        return apis.is_ambiguous(path)
+
     def operation(self, path: str) -> str:
         return apis.operation(api_at(path))
 
     def streams(self, path: str, query: str, body: bytes) -> bool:
-        found = _METHOD.search(path)
-        return asks_for_stream(body) if found is None else found.group(1) == _STREAMED
+        if api_at(path) is not apis.GENERATE_CONTENT:
+            return asks_for_stream(body)
+        return lenient(path).lower().endswith(f":{_STREAMED.lower()}")
 
     def reshape(self, target: str, body: bytes, *, stream: bool) -> Shape:
         path, question, query = target.partition("?")

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.providers import apis, failures
-from gateway.providers.apis import api_at
+from gateway.providers.apis import Api, api_at
 from gateway.providers.provider import Prompt, Shape, UpstreamRequest
 from gateway.providers.reading import chat_completions, responses
 from gateway.providers.reading.api import Bodies
@@ -38,6 +38,12 @@ class OpenAIDialect:
     @property
     def name(self) -> str:
         return "openai"
+
+    def api(self, path: str) -> Api | None:
+        return api_at(path)
+
+    def is_ambiguous(self, path: str) -> bool:
+        return apis.is_ambiguous(path)
 
     def operation(self, path: str) -> str:
         return apis.operation(api_at(path))

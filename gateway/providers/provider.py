@@ -8,6 +8,7 @@ from msgspec import Struct
 from yarl import URL
 
 from gateway.errors import GatewayError
+from gateway.providers.apis import Api
 from gateway.providers.reading.stream_end import End, StreamBody, StreamEnd
 from gateway.settings import Secret, Timeouts
 from gateway.settings.upstream import Policy
@@ -64,6 +65,14 @@ class Dialect(Protocol):
     @property
     def root(self) -> str:
         """Where the API is below the base URL, version and all, such as `/v1`; the same for all fallbacks if ""."""
+        ...
+
+    def api(self, path: str) -> Api | None:
+        """The API that a path belongs to, however it is spelled; None if it is no known one."""
+        ...
+
+    def is_ambiguous(self, path: str) -> bool:
+        """Whether a provider may read a path as that of another API than we do."""
         ...
 
     def operation(self, path: str) -> str:

@@ -41,6 +41,32 @@ def climbs(path: str) -> bool:
     return True
 
 
+def plain(path: str) -> str:
+    """`path` as every server reads it: without encoding where there need be none (RFC 3986, section 6.2.2.2), and
+    without a slash at its end.
+    """
+    if "%" in path:
+        path = _UNRESERVED.sub(lambda found: unquote(found.group()), path)
+    return path.removesuffix("/")
+
+
+def lenient(path: str) -> str:
+    """`path` as the most lenient server reads it: decoded again and again, without parameters and empty segments, and
+    cut off where a decoded byte is no part of a path.
+    """
+    for _ in range(_ROUNDS):
+        decoded = unquote(path, errors="surrogateescape")
+        if decoded == path:
+            break
+        path = decoded
+    segments = re.split(r"[/\\]", _NO_PATH.split(path, 1)[0])
+    return "/" + "/".join([name for segment in segments if (name := segment.partition(";")[0])])
+
+
+_UNRESERVED = re.compile("%(?:2[DE]|3[0-9A]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)  # and the colon
+_NO_PATH = re.compile(r"[\x00-\x20\x7f?#]")
+
+
 def parameter(query: str, name: str) -> str:
     """The value of the first parameter called `name` in a raw query, decoded; "" if there is none."""
     for each in query.split("&"):

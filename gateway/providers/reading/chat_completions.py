@@ -1,7 +1,9 @@
 """OpenAI's chat completions, and the legacy text completions, which tell all but the text in the same members."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -99,8 +101,17 @@ _NO_PROMPT: Final = _PromptDetails()
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
-    facts.request_model = named(member(request, "model"))
+    facts.request_model = deployment_in(path) or named(member(request, "model"))
     facts.streamed = member(request, "stream") is True
+
+
+def deployment_in(path: str) -> str | None:
+    """The model that a path names, as Azure's do; whatever the body says then counts for nothing."""
+    found = _DEPLOYMENT.search(path)
+    return named(unquote(found.group(1))) if found else None
+
+
+_DEPLOYMENT: Final = re.compile(r"/(?:deployments|engines)/+([^/]+)/", re.IGNORECASE)
 
 
 def document(facts: Facts, answer: Members) -> None:
@@ -222,6 +233,11 @@ def _take_over(call: ToolCall, fragment: Members) -> str:
     call.id = call.id or named(fragment.get("id")) or ""
     call.name = call.name or named(function.get("name")) or ""
     return text(function.get("arguments"))
+
+
+def generated(event: Members) -> object:
+    """What a model wrote, in one event."""
+    return [choice.get("delta") or choice.get("text") for choice in objects(event.get("choices"))]
 
 
 def delta_text(choice: Members) -> str:

@@ -1,6 +1,5 @@
 """Google's generateContent: candidates of parts; each event of a stream is a whole response, cumulative in usage."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote
@@ -19,13 +18,14 @@ from gateway.providers.reading.lenient import Members, count, mapping, member, n
 from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens, total_of
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
+from gateway.wire import target
 
 CLOSING: Final = ("responseId", "modelVersion", "usageMetadata", "finishReason")
 
 
 def asked(facts: Facts, path: str, request: Members) -> None:
     facts.request_model = model_in(path)
-    facts.streamed = path.endswith("streamGenerateContent")
+    facts.streamed = target.lenient(path).lower().endswith(":streamgeneratecontent")
     # What counts is inside; the members beside it are settings too.
     facts.parameters = {**mapping(facts.parameters.get("generationConfig")), **facts.parameters}
     facts.parameters.pop("generationConfig", None)
@@ -33,11 +33,8 @@ def asked(facts: Facts, path: str, request: Members) -> None:
 
 def model_in(path: str) -> str | None:
     """The model that a path names: `.../models/{model}:method`."""
-    found = _MODEL.search(path)
-    return named(unquote(found.group(1))) if found else None
-
-
-_MODEL: Final = re.compile(r"/([^/:]+)(?::|%3[Aa])\w+$")
+    model, _, _ = unquote(path.rstrip("/").rpartition("/")[2]).rpartition(":")
+    return named(model)
 
 
 def document(facts: Facts, answer: Members) -> None:
@@ -157,6 +154,11 @@ def told(events: Sequence[Members]) -> list[Message]:
     for index, message in messages.items():
         message.content = pieces.joined(index)
     return [messages[index] for index in sorted(messages)]
+
+
+def generated(event: Members) -> object:
+    """What a model wrote, in one event."""
+    return [mapping(candidate.get("content")).get("parts") for candidate in objects(event.get("candidates"))]
 
 
 def delta_text(event: Members) -> str:

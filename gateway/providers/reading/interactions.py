@@ -86,6 +86,11 @@ def _usage(usage: object) -> Usage | None:
     return told if told != Usage() else None
 
 
+def generated(event: Members) -> object:
+    """What a model wrote, in one event."""
+    return event.get("delta") if text(event.get("event_type")).endswith(".delta") else None
+
+
 def said(content: Content, request: Members) -> None:
     if system := text(member(request, "system_instruction")):
         content.input_messages.append(Message("system", system))

@@ -155,6 +155,11 @@ def _is_text(block: Members) -> bool:
     return block.get("type") == "text"
 
 
+def generated(event: Members) -> object:
+    """What a model wrote, in one event."""
+    return event.get("delta") if event.get("type") == "content_block_delta" else None
+
+
 def delta_text(event: Members) -> str:
     """The text in one event; thinking is no text."""
     delta = mapping(event.get("delta"))

@@ -138,6 +138,11 @@ def _pieced_together(events: Sequence[Members]) -> list[Message]:
 _CALL_DELTAS: Final = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
 
 
+def generated(event: Members) -> object:
+    """What a model wrote, in one event."""
+    return event.get("delta") if text(event.get("type")).endswith(".delta") else None
+
+
 def delta_text(event: Members) -> str:
     """The text in one event."""
     return text(event.get("delta")) if event.get("type") in _TEXT_DELTAS else ""
