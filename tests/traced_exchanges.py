@@ -125,6 +125,14 @@ def streamed() -> Exchange:
     return exchange
 
 
+def estimated() -> Exchange:
+    """A stream whose provider reported no usage."""
+    exchange = streamed()
+    exchange.calls[0].facts.usage = None
+    exchange.calls[0].estimated_tokens = 640
+    return exchange
+
+
 def with_tools() -> Exchange:
     exchange = opened(provider="anthropic", path="/provider/anthropic/v1/messages", route="/provider/anthropic/{tail}")
     weather = '{"name":"weather","input_schema":{"type":"object","properties":{"city":{"type":"string"}}}}'
@@ -257,6 +265,7 @@ def odd_request() -> Exchange:
 EVERY_KIND: tuple[Callable[[], Exchange], ...] = (
     unary,
     streamed,
+    estimated,
     with_tools,
     embeddings,
     legacy_completion,

@@ -43,6 +43,7 @@ FIELDS: dict[str, str] = {
     "input_tokens": "tokens in, as the providers told; summed over calls",
     "output_tokens": "tokens out, as the providers told; summed over calls",
     "total_tokens": "tokens in all, where a provider told neither of the two; summed over those calls",
+    "estimated_tokens": "tokens that limits were charged by estimate, where usage was not reported in full; summed",
     "retry": "how often the client's SDK says it has retried",
     "peer": "client's address",
     "user_agent": "client's User-Agent, cut to 200 characters",
@@ -82,6 +83,7 @@ class Told(Struct, omit_defaults=True, kw_only=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
+    estimated_tokens: int | None = None
     retry: int | None = None
     peer: str | None = None
     user_agent: str | None = None
@@ -98,7 +100,7 @@ def json_line(exchange: Exchange) -> bytes:
         return _encode(told(exchange)) + b"\n"
     facts, usage = call.facts, call.facts.usage or NO_USAGE
     first_byte, into, out = exchange.first_byte, usage.input_tokens, usage.output_tokens
-    if into is None and usage.undivided_tokens is not None:
+    if call.estimated_tokens is not None or (into is None and usage.undivided_tokens is not None):
         return _encode(told(exchange)) + b"\n"
     frame = _frame(
         exchange.method,
@@ -240,6 +242,7 @@ _SHOWN = (
     "input_tokens",
     "output_tokens",
     "total_tokens",
+    "estimated_tokens",
     "trace_id",
 )
 
@@ -278,6 +281,7 @@ def told(exchange: Exchange) -> Told:
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         total_tokens=total_tokens,
+        estimated_tokens=_estimated(exchange.calls),
         retry=exchange.retry_count or None,
         peer=exchange.peer or None,
         user_agent=_clean(exchange.user_agent[:LONGEST_AGENT]) or None,
@@ -306,6 +310,7 @@ class ToldCall(Struct, omit_defaults=True, kw_only=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     total_tokens: int | None = None
+    estimated_tokens: int | None = None
 
 
 def _call(call: UpstreamCall) -> ToldCall:
@@ -323,6 +328,7 @@ def _call(call: UpstreamCall) -> ToldCall:
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
         total_tokens=usage.undivided_tokens if usage else None,
+        estimated_tokens=call.estimated_tokens,
     )
 
 
@@ -345,6 +351,11 @@ def _tokens(calls: Sequence[UpstreamCall]) -> tuple[int | None, int | None, int 
         if (total := usage.undivided_tokens) is not None:
             undivided = total + (undivided or 0)
     return into, out, undivided
+
+
+def _estimated(calls: Sequence[UpstreamCall]) -> int | None:
+    found = [call.estimated_tokens for call in calls if call.estimated_tokens is not None]
+    return sum(found) if found else None
 
 
 def _milliseconds(since: int, until: int | None) -> float | None:

@@ -192,6 +192,7 @@ class UpstreamCall(Struct, eq=False):
     facts: Facts = field(default_factory=Facts)
     unread: Callable[[], Facts] | None = None  # reads the facts off the bodies, which it holds on to
     template: TemplateUse | None = None
+    estimated_tokens: int | None = None  # that limits were charged, where the provider did not report them all
 
     def learn(self) -> None:
         """Read the facts, if nobody has yet."""

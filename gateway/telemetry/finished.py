@@ -128,6 +128,9 @@ class FinishedExchanges:
             call.reused_connection,
             call.connected is None,
         )
+        if call.estimated_tokens is not None:
+            provider = self._providers.get(call.provider, OTHER)
+            self._families.count(table.ESTIMATED_TOKENS, provider).value += call.estimated_tokens
         if facts.usage_error:
             provider = self._providers.get(call.provider, OTHER)
             self._families.count(table.USAGE_ERRORS, provider, facts.usage_error).value += 1

@@ -196,6 +196,12 @@ USAGE_ERRORS = _counter(
     "Answers whose usage was not used: content_coding (the body could not be decoded) or implausible.",
     *("provider", "reason"),
 )
+ESTIMATED_TOKENS = _counter(
+    "gateway_estimated_tokens_total",
+    "Tokens charged to limits by estimate, where a provider did not report the usage in full.",
+    "provider",
+    unit="tokens",
+)
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 TOKEN_USAGE = Metric(
     "gen_ai_client_token_usage",

@@ -97,6 +97,11 @@ def description(call: Described) -> bytes:
     return attributes(told)
 
 
+def estimated(tokens: int) -> bytes:
+    """The attribute for tokens that were charged by estimate; the counts above them are the provider's alone."""
+    return number(names.ESTIMATED_TOKENS, tokens)
+
+
 def usage(used: Usage) -> bytes:
     """The attributes for the token counts that are known; an unknown one is left out, for Phoenix adds them up."""
     total = used.total_tokens

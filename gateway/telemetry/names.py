@@ -74,6 +74,9 @@ LLM_CHOICE = _name("llm.choices.N.completion.text", (LLM,), "An answer of the le
 TOKENS_IN = _name("llm.token_count.prompt", (LLM, EMBEDDING), "Input tokens, cached ones included")
 TOKENS_OUT = _name("llm.token_count.completion", (LLM,), "Output tokens, reasoning included")
 TOKENS_TOTAL = _name("llm.token_count.total", (LLM, EMBEDDING), "Both together")
+ESTIMATED_TOKENS = _name(
+    "gateway.estimated_tokens", (CALL,), "Tokens charged to limits by estimate, where usage was not reported in full"
+)
 TOKENS_CACHE_READ = _name("llm.token_count.prompt_details.cache_read", (LLM,), "Input tokens read from a cache")
 TOKENS_CACHE_WRITE = _name("llm.token_count.prompt_details.cache_write", (LLM,), "Input tokens written to a cache")
 TOKENS_REASONING = _name("llm.token_count.completion_details.reasoning", (LLM,), "Output tokens spent on reasoning")

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from gateway.telemetry import names, otlp
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
-from gateway.telemetry.model_calls import CHAIN, KEPT, LONGEST, first_chunk, kind_of, usage
+from gateway.telemetry.model_calls import CHAIN, KEPT, LONGEST, estimated, first_chunk, kind_of, usage
 from gateway.telemetry.otlp import text
 from gateway.telemetry.span_frames import (
     MOST_REASONS,
@@ -52,6 +52,8 @@ class Pairs:
             return None
         of_client, of_owner = _whose(exchange.peer, exchange.user_agent, exchange.client, exchange.session)
         used = b"" if facts.usage is None else usage(facts.usage)
+        if call.estimated_tokens is not None:
+            used += estimated(call.estimated_tokens)
         of_day = exchange.started_at - exchange.started
         began = first_chunk(call, of_day) if facts.streamed else b""
         kind = (

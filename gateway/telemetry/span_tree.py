@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 from gateway.telemetry import names, otlp
 from gateway.telemetry.content import ContentRules
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
-from gateway.telemetry.model_calls import CHAIN, LONGEST, first_chunk, kind_of, usage
+from gateway.telemetry.model_calls import CHAIN, LONGEST, estimated, first_chunk, kind_of, usage
 from gateway.telemetry.otlp import INTERNAL, attributes, text
 from gateway.telemetry.span_frames import (
     Frames,
@@ -143,6 +143,8 @@ def _model_attributes(exchange: Exchange, call: UpstreamCall) -> bytes:
     """What differs from one call of a model to the next."""
     facts = call.facts
     written = b"" if facts.usage is None else usage(facts.usage)
+    if call.estimated_tokens is not None:
+        written += estimated(call.estimated_tokens)
     if kind_of(facts.operation) == CHAIN:
         return written
     if facts.response_id:

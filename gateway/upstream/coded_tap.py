@@ -72,6 +72,10 @@ class CodedTap(Tap):
         return self._coded_size
 
     @property
+    def decoded_size(self) -> int:
+        return self._settled().size
+
+    @property
     def kept(self) -> int:
         return self.waiting + self._decoded.kept
 

@@ -125,6 +125,12 @@ class UpstreamResponse:
         return not self.codings or (isinstance(tap, CodedTap) and not tap.failed)
 
     @property
+    def size(self) -> int:
+        """The bytes of the body that came, without its codings."""
+        tap = self._listening
+        return len(self._body) if tap is None else tap.decoded_size if isinstance(tap, CodedTap) else tap.size
+
+    @property
     def kept(self) -> int:
         """The bytes of the body that are kept for the record."""
         return len(self._body) or (0 if self._listening is None else self._listening.kept)
@@ -141,10 +147,10 @@ class UpstreamResponse:
             async for chunk in self._incoming.chunks():
                 if call.first_byte is None:
                     call.first_byte = monotonic_ns()
-                yield chunk
                 call.chunks += 1
                 call.bytes_received += len(chunk)
-                tap.hear(chunk)  # after the client has it: a tap delays nobody
+                tap.hear(chunk)  # before the client has it, who may leave with it
+                yield chunk
             await self._must_have_ended()
         except GatewayError as error:
             call.failed(error)

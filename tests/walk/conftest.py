@@ -20,12 +20,14 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 
 ON_BOTH_ROADS = {
     "test_circuit",
+    "test_codings",
     "test_flow",
     "test_modes",
     "test_projects",
     "test_provider_urls",
     "test_relay",
     "test_retries",
+    "test_spending",
     "test_stream_ends",
     "test_tcp_keepalive",
 }

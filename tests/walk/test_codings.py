@@ -27,7 +27,7 @@ GENERATE = "/provider/gemini/v1beta/models/m:streamGenerateContent?alt=sse"
 USAGE = b'"usage":{"prompt_tokens":30,"completion_tokens":7}'
 ANSWER = b'{"id":"c","model":"m","choices":[{"finish_reason":"stop"}],%b}' % USAGE
 SAID = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-LIMITS = "key: 1000000 tokens/day"
+LIMITS = "key: 1000000 tokens/365d"
 
 Compress = Callable[[bytes], bytes]
 

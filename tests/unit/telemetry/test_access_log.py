@@ -83,6 +83,16 @@ def test_a_total_is_told_where_its_parts_are_not() -> None:
     assert "total_tokens" not in json.loads(access_log.json_line(exchange(call(facts=facts))))
 
 
+def test_what_was_charged_by_estimate_is_told() -> None:
+    facts = chat()
+    line = json.loads(access_log.json_line(exchange(call(facts=facts, estimated_tokens=640))))
+    assert (line["estimated_tokens"], line["input_tokens"]) == (640, 7)
+    several = json.loads(access_log.json_line(exchange(call(estimated_tokens=40), call(), call(estimated_tokens=2))))
+    assert several["estimated_tokens"] == 42
+    assert [each.get("estimated_tokens") for each in several["calls"]] == [40, None, 2]
+    assert "estimated_tokens" not in json.loads(access_log.json_line(exchange(call(facts=facts))))
+
+
 def test_of_what_has_not_ended_no_duration_is_told() -> None:
     made = exchange(call(facts=chat()))
     made.ended = None

@@ -234,6 +234,13 @@ def test_usage_that_could_not_be_read_is_counted_by_its_reason(metrics: Metrics)
     }
 
 
+def test_estimated_tokens_are_counted_apart(metrics: Metrics) -> None:
+    metrics.view(exchange(call(facts=Facts("chat"), estimated_tokens=40)))
+    metrics.view(exchange(call(facts=Facts("chat"), estimated_tokens=2)))
+    assert counts(metrics, "gateway_estimated_tokens_total") == {("openai",): 42}
+    assert counts(metrics, "gateway_tokens_total") == {}
+
+
 def test_cached_and_reasoning_tokens_are_counted_apart(metrics: Metrics) -> None:
     usage = Usage(10, 20, cache_read_tokens=4, cache_write_tokens=3, reasoning_tokens=8)
     metrics.view(exchange(call(facts=Facts(operation="chat", request_model="o3", usage=usage))))

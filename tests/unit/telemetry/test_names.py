@@ -34,6 +34,7 @@ DOCUMENT = (ROOT / "docs" / "tracing.md").read_text()
 # Not in the libraries' releases that are pinned; each with where it comes from.
 ELSEWHERE = {
     "llm.parameters.max_tokens",  # the gateway's own
+    "gateway.estimated_tokens",
     "gen_ai.request.stream",  # GenAI semantic conventions 1.41
     "gen_ai.response.time_to_first_chunk",
     "gen_ai.usage.reasoning.output_tokens",

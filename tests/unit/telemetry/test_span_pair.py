@@ -137,7 +137,7 @@ def test_a_pair_reads_like_its_spans_whatever_differs_together(pairs: Pairs, tre
 @pytest.mark.parametrize("make", [make for make in made.EVERY_KIND if make is not made.streamed])
 def test_no_other_kind_of_exchange_is_a_pair(make: Callable[[], Exchange], pairs: Pairs) -> None:
     exchange = make()
-    went_well = make in (made.with_tools, made.embeddings, made.legacy_completion)
+    went_well = make in (made.estimated, made.with_tools, made.embeddings, made.legacy_completion)
     assert (pairs.encoded(exchange) is not None) is went_well
 
 

@@ -14,7 +14,14 @@ from gateway.access.budgets import Budgets
 from gateway.access.clients import Client
 from gateway.access.gate import Admission, Gate
 from gateway.access.rate_memory import MemoryLimiter
-from gateway.errors import BudgetExhausted, Forbidden, GatewayError, InvalidRequest, RateLimited
+from gateway.errors import (
+    BudgetExhausted,
+    Forbidden,
+    GatewayError,
+    InvalidRequest,
+    RateLimited,
+    UnsupportedMediaType,
+)
 from gateway.providers.declarations import CUSTOMS
 from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.settings import Timeouts
@@ -23,11 +30,13 @@ from gateway.settings.prices import parse_prices
 from gateway.telemetry.exchange import Exchange, TraceIds, UpstreamCall
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import UpstreamClient
-from gateway.upstream.limited import LimitedUpstream, read
+from gateway.upstream.limited import LimitedUpstream
+from gateway.upstream.limited_request import read, requested
 from tests.scripted import ScriptedUpstream, answer, begin, close, end, event, pause, reset, until_left
 
 ALICE = Client("alice")
 CHAT = "/v1/chat/completions"
+JSON = ((b"Content-Type", b"application/json"),)
 RULES = "key: 1000 requests/h, 1000000 tokens/h, 1000000 input_tokens/h, 1000000 output_tokens/h, 100 usd/h"
 PRICES = "m=10/100/1"
 ANSWER = b'{"model":"m","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":7}}'
@@ -45,7 +54,8 @@ class Workplace:
 
     async def call(self, body: Any, path: str = CHAT, provider: str = "openai", **more: Any) -> bytes:
         sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        request = UpstreamRequest("POST" if body is not None else "GET", path, (), sent, len(sent or b""))
+        fields = JSON if body is not None else ()
+        request = UpstreamRequest("POST" if body is not None else "GET", path, fields, sent, len(sent or b""))
         call = UpstreamCall(provider, request.method, path, "c" * 16)
         async with self.limited.call(self.exchange, self.providers[provider], request, call) as response:
             return b"".join([chunk async for chunk in response.chunks()])
@@ -107,6 +117,26 @@ def size(body: Any) -> float:
         ("openai", CHAT, said(max_tokens=50, n=3), "m", 150),
         ("openai", CHAT, said(), "m", 1000),
         ("openai", CHAT, said(max_tokens="many", n=True), "m", 1000),
+        ("openai", CHAT, said(max_tokens="5000"), "m", 5000),
+        ("openai", CHAT, said(max_tokens=50, max_completion_tokens=70), "m", 70),
+        ("openai", CHAT, said(max_output_tokens=1, maxOutputTokens=1), "m", 1000),
+        ("openai", CHAT, said(max_tokens=1), "m", 16),
+        ("openai", CHAT, said(max_tokens=0), "m", 1000),
+        ("openai", CHAT, said(max_tokens=-5, n=-5), "m", 1000),
+        ("openai", CHAT, said(max_tokens=1.5), "m", 1000),
+        ("openai", "/v1/completions", {"model": "m", "max_tokens": 50, "n": 2, "best_of": 3}, "m", 150),
+        ("openai", "/v1/responses", {"model": "m", "input": "x", "max_tokens": 1}, "m", 1000),
+        ("openai", "/openai/deployments/m/chat/completions", said("cheap", max_tokens=50), "m", 50),
+        ("anthropic", "/v1/messages", said(max_tokens=80, max_output_tokens=1), "m", 80),
+        ("anthropic", "/v1/messages", said(max_output_tokens=1), "m", 1000),
+        ("gemini", "/v1beta/models/gem:generateContent", {"contents": [], "maxOutputTokens": 1}, "gem", 1000),
+        (
+            "gemini",
+            "/v1beta/models/gem:streamGenerateContent",
+            {"contents": [], "generation_config": {"max_output_tokens": 90, "candidate_count": 2}},
+            "gem",
+            180,
+        ),
         ("openai", "/v1/responses", {"model": "m", "input": "x", "max_output_tokens": 70}, "m", 70),
         ("openai", "/v1/embeddings", {"model": "m", "input": "x"}, "m", 0),
         ("anthropic", "/v1/messages", said(max_tokens=80), "m", 80),
@@ -123,16 +153,20 @@ def test_the_estimate_is_the_bodys_size_and_what_it_allows(
     provider: str, path: str, body: Any, model: str, output: float
 ) -> None:
     declared = Provider(provider, None, CUSTOMS[provider].dialect, None)
-    asked = read(declared, path, json.dumps(body).encode(), parse_prices("m=1/2,gem=1/2")[0])
-    assert (asked.model, asked.known) == (model, True)
+    api = declared.dialect.api(path)
+    assert api is not None
+    asked = read(declared, api, path, json.dumps(body).encode(), parse_prices("m=1/2,gem=1/2")[0])
+    assert asked.model == model
     assert (asked.tokens.input, asked.tokens.output) == (size(body), output)
     assert asked.tokens.cost == pytest.approx((size(body) + 2 * output) / 1e6)
 
 
-def test_of_other_paths_the_model_alone_is_read() -> None:
+async def test_of_other_paths_the_model_alone_is_read() -> None:
     declared = Provider("openai", None, CUSTOMS["openai"].dialect, None)
-    asked = read(declared, "/v1/images/generations", b'{"model":"img"}', parse_prices("")[0])
-    assert (asked.model, asked.known, asked.tokens.output) == ("img", False, 0)
+    path = "/v1/images/generations"
+    request = UpstreamRequest("POST", path, JSON, b'{"model":"img"}')
+    asked = await requested(declared, request, path, parse_prices("")[0])
+    assert (asked.model, asked.api, asked.tokens.output) == ("img", None, 0)
 
 
 async def test_a_call_is_charged_what_the_provider_tells(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
@@ -196,11 +230,11 @@ async def test_an_answer_that_tells_no_usage_is_charged_by_its_size(
     }
 
 
-async def test_but_never_more_than_was_reserved(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
+async def test_and_what_a_client_allows_bounds_no_charge(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
     work = await workplace(stack, upstream.url)
     upstream.will(answer(b'{"choices":[]}'.ljust(4000)))
     await work.call(said(max_tokens=25))
-    assert (await work.used())["output-tokens"] == 25
+    assert (await work.used())["output-tokens"] == 1000
 
 
 async def test_a_stream_that_a_client_leaves_is_charged_by_what_came(
@@ -211,7 +245,7 @@ async def test_a_stream_that_a_client_leaves_is_charged_by_what_came(
     data = b'{"choices":[{"delta":{"content":"hi"}}]}'
     upstream.will(begin(), event(data), pause(0.05), event(data), until_left())
     call = UpstreamCall("openai", "POST", CHAT, "c" * 16)
-    request = UpstreamRequest("POST", CHAT, (), json.dumps(body).encode())
+    request = UpstreamRequest("POST", CHAT, JSON, json.dumps(body).encode())
     came = 0
     async with work.limited.call(work.exchange, work.providers["openai"], request, call) as response:
         async for chunk in response.chunks():
@@ -220,8 +254,8 @@ async def test_a_stream_that_a_client_leaves_is_charged_by_what_came(
                 break
     used = await work.used()
     assert used["input-tokens"] == size(body)
-    assert used["output-tokens"] == pytest.approx(call.bytes_received / 16)
-    assert used["output-tokens"] > 0
+    assert used["output-tokens"] == 2  # an event with any text is a token at least
+    assert call.estimated_tokens == round(size(body) + 2)
 
 
 async def test_a_stream_that_breaks_is_charged_what_it_told_of_its_input(
@@ -276,11 +310,11 @@ async def test_what_is_no_model_call_takes_no_tokens(stack: AsyncExitStack, upst
 
 
 async def test_a_call_over_its_budget_is_not_sent(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
-    work = await workplace(stack, upstream.url, "key: 0.002 usd/h")
+    work = await workplace(stack, upstream.url, "key: 0.004 usd/h")
     upstream.will(answer(ANSWER))
     await work.call(said(max_tokens=10))  # 0.001
     with pytest.raises(BudgetExhausted):
-        await work.call(said(max_tokens=10))
+        await work.call(said(max_tokens=50))
     assert len(upstream.requests) == 1
     upstream.will(answer(ANSWER))
     await work.call(said(max_tokens=1))
@@ -297,20 +331,35 @@ async def test_a_model_without_a_price_is_refused_where_cost_is_bounded(
     assert (await work.used())["requests"] == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\x1f\x8b\x08compressed", b'{"messages":[]}', b'["m"]'])
 @pytest.mark.parametrize("rules", ["key: 1 usd/h", "key model m: 1 requests/h"])
-async def test_a_body_that_hides_its_model_is_refused_where_a_limit_depends_on_it(
-    stack: AsyncExitStack, upstream: ScriptedUpstream, body: bytes, rules: str
+async def test_a_body_without_a_model_is_refused_where_a_limit_depends_on_it(
+    stack: AsyncExitStack, upstream: ScriptedUpstream, rules: str
 ) -> None:
     work = await workplace(stack, upstream.url, rules)
     with pytest.raises(InvalidRequest) as refused:
-        await work.call(body)
+        await work.call(b'{"messages":[]}')
     assert refused.value.param == "model"
     assert not upstream.requests
 
 
+DEEP = b'{"model":"m","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize("rules", ["key: 1 usd/h", "key model m: 1 requests/h", "key: 1000 tokens/h"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\x1f\x8b\x08compressed", b'["m"]', '{"model":"m"}'.encode("utf-16"), b'{"model":"m",}', DEEP]
+)
+async def test_a_body_that_cannot_be_read_is_refused_where_a_limit_depends_on_it(
+    stack: AsyncExitStack, upstream: ScriptedUpstream, body: bytes, rules: str
+) -> None:
+    work = await workplace(stack, upstream.url, rules)
+    with pytest.raises(InvalidRequest, match="send one JSON object in UTF-8"):
+        await work.call(body)
+    assert not upstream.requests
+
+
 async def test_and_passes_where_none_does(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
-    work = await workplace(stack, upstream.url, "key: 1000000 tokens/h")
+    work = await workplace(stack, upstream.url, "key: 1000 requests/h")
     await work.call(b"{")
     assert len(upstream.requests) == 1
 
@@ -334,18 +383,21 @@ async def test_a_large_body_is_estimated_like_any_other(stack: AsyncExitStack, u
     assert (await work.used())["input-tokens"] == size(body)
 
 
-async def test_a_body_that_is_streamed_is_estimated_by_its_length(
-    stack: AsyncExitStack, upstream: ScriptedUpstream
-) -> None:
+async def test_a_body_that_is_not_read_whole_is_refused(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * 400
 
     work = await workplace(stack, upstream.url, "key: 1000000 input_tokens/h")
-    request = UpstreamRequest("POST", CHAT, (), body(), 400)
-    call = UpstreamCall("openai", "POST", CHAT, "c" * 16)
-    async with work.limited.call(work.exchange, work.providers["openai"], request, call) as response:
-        await response.read(1000)
-    assert (await work.used())["input-tokens"] == 100
+    for path, fields in ((CHAT, ()), (CHAT, JSON), ("/v1/files", ())):
+        request = UpstreamRequest("POST", path, fields, body(), 400)
+        sending = work.limited.call(work.exchange, work.providers["openai"], request, UpstreamCall("", "", path, "c"))
+        if path == CHAT:
+            with pytest.raises(UnsupportedMediaType):
+                await sending.__aenter__()
+        else:
+            async with sending as response:
+                await response.read(1000)
+    assert (await work.used())["input-tokens"] == 0
 
 
 async def test_a_request_without_admission_passes(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:

@@ -1,0 +1,185 @@
+"""What a limited key's request asks for, read so that a provider cannot read anything else.
+
+What cannot be read, or may be read in another way, is refused: it would be a way round the limit.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.access.gate import NO_TOKENS, Tokens
+from gateway.errors import InvalidRequest, UnsupportedMediaType
+from gateway.providers.apis import Api
+from gateway.providers.provider import Provider, UpstreamRequest
+from gateway.providers.reading.allowance import NO_ALLOWANCE
+from gateway.providers.reading.generated import BYTES_PER_TOKEN
+from gateway.providers.reading.lenient import Members, member, named, opened
+from gateway.providers.reading.repeated import repeated_member
+from gateway.settings.prices import Price, Prices
+from gateway.upstream.content_coding import can_decode, codings_of, decoded
+from gateway.wire.headers import Fields, Form
+
+OUTPUT_TOKENS: Final = 1000
+"""What is reserved for an answer whose request does not bound it."""
+LEAST_OUTPUT_TOKENS: Final = 16
+"""What is reserved at least, however little a request allows."""
+PARSED_ON_THE_LOOP: Final = 1 << 20  # bytes
+DECODED_ON_THE_LOOP: Final = 1024  # bytes
+
+PATH: Final = "A limit of this key depends on the path, which is spelled so that it may be read in another way."
+TYPE: Final = (
+    "A limit of this key depends on the request's body: send it as application/json in UTF-8, without a content coding "
+    "or in gzip, deflate, br or zstd."
+)
+BODY: Final = "A limit of this key depends on the request's body: send one JSON object in UTF-8."
+REPEATED: Final = "A limit of this key depends on a member that the body has more than once, or in another case."
+
+
+class Requested(Struct, frozen=True):
+    """What a request asks for; `api` is None if it is for none that takes tokens."""
+
+    api: Api | None = None
+    model: str | None = None
+    tokens: Tokens = NO_TOKENS
+    price: Price | None = None
+    in_background: bool = False
+
+
+NOTHING: Final = Requested()
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+async def requested(provider: Provider, request: UpstreamRequest, path: str, prices: Prices) -> Requested:
+    """What `request` asks for. Raises InvalidRequest or UnsupportedMediaType if that cannot be told for sure."""
+    dialect, body = provider.dialect, request.body or b""
+    api = dialect.api(path)
+    if not body and request.method in _WITHOUT_BODY:  # no API runs a model for that
+        return NOTHING
+    if api is None:
+        sent = body if isinstance(body, bytes) and request.method == "POST" else b""
+        return Requested(None, named(member(opened(sent), "model")))
+    if dialect.is_ambiguous(path):
+        raise InvalidRequest(PATH)
+    head = head_of(request)
+    if not head.is_readable or not isinstance(body, bytes):
+        raise UnsupportedMediaType(TYPE)
+    if len(body) > DECODED_ON_THE_LOOP and head.codings:
+        body = await asyncio.to_thread(_decoded, body, head.codings)
+    elif head.codings:
+        body = _decoded(body, head.codings)
+    if len(body) > PARSED_ON_THE_LOOP:
+        return await asyncio.to_thread(read, provider, api, path, body, prices)
+    return read(provider, api, path, body, prices)
+
+
+def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -> Requested:
+    """What `body` asks for. Raises InvalidRequest."""
+    members = opened(body)
+    if not members:
+        raise InvalidRequest(BODY)
+    allowance = api.allowance or NO_ALLOWANCE
+    try:
+        repeated = repeated_member(body, members, (*_TELLING, *allowance.names), allowance.within)
+    except ValueError as error:
+        raise InvalidRequest(BODY) from error
+    if repeated is not None:
+        raise InvalidRequest(REPEATED, param=repeated)
+    model = provider.dialect.facts(path, body, b"", b"", False, False).request_model
+    inward, outward = len(body) / BYTES_PER_TOKEN, _output(api, members)
+    price = prices.of(model)
+    tokens = Tokens(inward, outward, price.of(inward, outward) if price else 0.0)
+    return Requested(api, model, tokens, price, member(members, "background") not in (None, False))
+
+
+_TELLING: Final = ("model", "stream", "stream_options", "background")
+
+
+def _output(api: Api, members: Members) -> float:
+    if api.allowance is None:
+        return 0.0 if api.operation == "embeddings" else OUTPUT_TOKENS
+    return max(LEAST_OUTPUT_TOKENS, api.allowance.of(members, OUTPUT_TOKENS))
+
+
+def _decoded(body: bytes, codings: tuple[bytes, ...]) -> bytes:
+    plain = decoded(body, codings)
+    if plain is None:
+        raise UnsupportedMediaType(TYPE)
+    return plain
+
+
+class RequestHead(Struct, frozen=True, eq=False):
+    """What the fields of a request say of its body, and the same fields asking for no answer that cannot be read."""
+
+    is_readable: bool
+    codings: tuple[bytes, ...]
+    asking: Fields
+
+
+def head_of(request: UpstreamRequest) -> RequestHead:
+    """The head of `request`, found again for all that have the same form."""
+    return _read_head(request.fields) if request.form is None else _of_form(request.form)
+
+
+def readable_answers(request: UpstreamRequest) -> UpstreamRequest:
+    """`request`, asking for answers in codings that can be read; itself, if it asks for no others."""
+    if request.form is None:
+        asking = _read_head(request.fields).asking
+        return request if asking is request.fields else replace(request, fields=asking)
+    asking_form = _asking_form(request.form)
+    return request if asking_form is request.form else replace(request, form=asking_form)
+
+
+@lru_cache(1024)
+def _of_form(form: Form) -> RequestHead:
+    return _read_head(form.fields)
+
+
+@lru_cache(1024)
+def _asking_form(form: Form) -> Form:
+    asking = _of_form(form).asking
+    return form if asking is form.fields else Form(asking)
+
+
+def _read_head(fields: Fields) -> RequestHead:
+    types = [value.lower() for name, value in fields if name.lower() == b"content-type"]
+    codings = codings_of(b",".join(_values(fields, b"content-encoding")))
+    charsets = _CHARSET.findall(b"".join(types))
+    is_json = len(types) == 1 and _JSON.match(types[0]) is not None and _UTF_8.issuperset(charsets)
+    return RequestHead(is_json and can_decode(codings), codings, _asking(fields))
+
+
+_JSON: Final = re.compile(rb"application/(?:[^;+, \t]+\+)?json[ \t]*(?:;|$)")
+_CHARSET: Final = re.compile(rb"charset[ \t]*=[ \t]*[\"']?([^\"';, \t]*)")
+_UTF_8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+
+
+def _values(fields: Fields, name: bytes) -> Iterable[bytes]:
+    return [value for each, value in fields if each.lower() == name]
+
+
+def _asking(fields: Fields) -> Fields:
+    """`fields`, their `Accept-Encoding` without the codings that cannot be read; the very same if it has none."""
+    cut = [(name, _readable(value)) if name.lower() == b"accept-encoding" else (name, value) for name, value in fields]
+    return fields if cut == [*fields] else cut
+
+
+def _readable(accepted: bytes) -> bytes:
+    members = [each.strip() for each in accepted.split(b",")]
+    kept = [each for each in members if _is_readable(each)]
+    return accepted if kept == members else b", ".join(kept) or b"identity"
+
+
+def _is_readable(member: bytes) -> bool:
+    coding, _, weight = member.partition(b";")
+    coding = coding.strip().lower()
+    if coding == b"*":
+        return _NONE.fullmatch(weight) is not None
+    return coding in (b"", b"identity") or can_decode([coding])
+
+
+_NONE: Final = re.compile(rb"[ \t]*q=0(?:\.0{0,3})?[ \t]*", re.IGNORECASE)
