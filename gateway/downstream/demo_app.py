@@ -43,7 +43,7 @@ def demo_routes() -> tuple[Served, ...]:
             raise NotFound()
         return web.Response(body=bodies[name], content_type=DEMO_FILES[name], charset="utf-8", headers=SECURITY)
 
-    return Served(DEMO, page), Served(DEMO_FILE, page)
+    return Served(DEMO, page, also=f"{DEMO.path}/"), Served(DEMO_FILE, page)
 
 
 def ticket_routes(tickets: Tickets) -> tuple[Served, ...]:

@@ -86,4 +86,8 @@ def docs_routes(settings: Docs, render: Callable[[], bytes]) -> tuple[Served, ..
     async def document(request: web.Request) -> web.Response:
         return web.Response(body=rendered(), content_type=JSON, headers={"Cache-Control": "no-cache"})
 
-    return Served(PAGE, page), Served(PAGE_FILE, page), Served(replace(DOCUMENT, public=settings.public), document)
+    return (
+        Served(PAGE, page, also=f"{PAGE.path}/"),
+        Served(PAGE_FILE, page),
+        Served(replace(DOCUMENT, public=settings.public), document),
+    )

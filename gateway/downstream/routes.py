@@ -18,6 +18,11 @@ class Served:
     handler: Handler
     also: str | None = None
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that it is served at."""
+        return (self.operation.path,) if self.also is None else (self.operation.path, self.also)
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -35,7 +40,7 @@ def mount(app: web.Application, *served: Served) -> None:
     """Add a route for each; HEAD goes with GET, except where a GET is a stream."""
     for one in served:
         operation = one.operation
-        for path in (operation.path,) if one.also is None else (operation.path, one.also):
+        for path in one.paths:
             if operation.method == "GET" and not operation.streams:
                 app.router.add_get(path, one.handler)
             else:
@@ -45,7 +50,7 @@ def mount(app: web.Application, *served: Served) -> None:
 
 def public_paths(served: Iterable[Served]) -> frozenset[str]:
     """The paths that need no key."""
-    return frozenset(one.operation.path for one in served if one.operation.public)
+    return frozenset(path for one in served if one.operation.public for path in one.paths)
 
 
 def describe(app: web.Application, *operations: Operation) -> None:

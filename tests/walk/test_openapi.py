@@ -21,7 +21,8 @@ DEMO = {
 }
 CONFIGURED = ("openai", "anthropic", "gemini")
 # Other spellings of paths that are documented.
-ALSO = {("GET", "/provider/"), ("GET", "/projects/"), *(("*", f"/provider/{name}") for name in CONFIGURED)}
+LISTS_AND_PAGES = ("/provider/", "/projects/", "/docs/", "/demo/")
+ALSO = {*(("GET", path) for path in LISTS_AND_PAGES), *(("*", f"/provider/{name}") for name in CONFIGURED)}
 
 
 @pytest.fixture

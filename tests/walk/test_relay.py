@@ -448,7 +448,10 @@ async def test_a_405_says_which_method_to_use(gateway: Running) -> None:
         assert (await response.json(content_type=None))["detail"] == "Use GET or HEAD at this path."
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/livez", "/readyz", "/demo", "/demo/page.js", "/demo/page.css"])
+OPEN = ("/", "/health", "/livez", "/readyz", "/demo", "/demo/", "/demo/page.js", "/demo/page.css", "/docs", "/docs/")
+
+
+@pytest.mark.parametrize("path", OPEN)
 async def test_the_open_routes_need_no_key(gateway: Running, path: str) -> None:
     async with aiohttp.ClientSession(gateway.url) as session, session.get(path) as response:
         assert response.status == 200

@@ -54,4 +54,4 @@ def test_tags_are_gathered_from_below() -> None:
 
 
 def test_open_paths_are_those_of_open_operations() -> None:
-    assert public_paths([Served(PLAIN, answer), Served(STREAM, answer)]) == {"/plain"}
+    assert public_paths([Served(PLAIN, answer, also="/plain/"), Served(STREAM, answer)]) == {"/plain", "/plain/"}
