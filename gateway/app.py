@@ -40,8 +40,10 @@ from gateway.downstream.routes import mount, public_paths
 from gateway.downstream.server_timing import tell_server_timing
 from gateway.downstream.state import RECORDER
 from gateway.providers.catalog import KNOWN
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.settings import Settings
 from gateway.settings.tracing import Capture as Captured
+from gateway.settings.tracing import ContentSettings
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.exchange import Road
 from gateway.telemetry.fallbacks import Fallbacks
@@ -54,7 +56,7 @@ from gateway.upstream.circuit import Circuit, State
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.http_calls import HttpCalls
 from gateway.upstream.limited import LimitedUpstream
-from gateway.upstream.response import Capture
+from gateway.upstream.response import NO_CAPTURE, Capture
 from gateway.upstream.retries import Retries
 from gateway.upstream.roads import roads
 from gateway.wire.headers import new_via_name
@@ -107,10 +109,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     lifecycle, secret = Lifecycle(), _ticket_secret(settings, common.ticket_secret)
     tickets, uploads = Tickets(secret, settings.tickets.seconds, sold.store), UploadTokens(secret)
     figures = common.figures or metrics.gathered
-    capture = Capture(
-        content=tracing is not None and settings.tracing.content.capture is not Captured.OFF,
-        parameters=tracing is not None,
-    )
+    capture = NO_CAPTURE if tracing is None else _capture(settings.tracing.content)
     forced = None if settings.upstream.road == "auto" else Road(settings.upstream.road)
     via_name = settings.server.via_name or common.via_name
     fallbacks = Fallbacks()
@@ -224,6 +223,11 @@ def _metrics(configuration: Configuration, vendors: Mapping[str, str]) -> Metric
 
 def _tracing(settings: Settings, vendors: Mapping[str, str]) -> Tracing | None:
     return Tracing(settings.tracing, vendors) if settings.tracing.endpoint is not None else None
+
+
+def _capture(content: ContentSettings) -> Capture:
+    scope = ParameterScope.ALL if content.shows_all_of_inputs else ParameterScope.KNOWN
+    return Capture(content=content.capture is not Captured.OFF, parameters=scope)
 
 
 def _watch(metrics: Metrics, recorder: Recorder, tracing: Tracing | None, upstream: UpstreamClient, kept: Kept) -> None:

@@ -13,6 +13,7 @@ from gateway.providers.provider import Prompt, Shape, UpstreamRequest
 from gateway.providers.reading import messages
 from gateway.providers.reading.api import Bodies
 from gateway.providers.reading.lenient import mapping, objects, parsed, text
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
@@ -71,7 +72,7 @@ class AnthropicDialect:
         head: bytes,
         tail: bytes,
         content: bool,
-        parameters: bool = True,
+        parameters: ParameterScope = ParameterScope.KNOWN,
         whole: bool = True,
     ) -> Facts:
         bodies = Bodies(request, head, tail, whole)

@@ -23,6 +23,7 @@ from gateway.providers.reading import (
 from gateway.providers.reading.allowance import Allowance
 from gateway.providers.reading.api import Bodies, Glance, Reading, read
 from gateway.providers.reading.lenient import Members
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.stream_end import End, Progress, StreamBody, by_member, judged
 from gateway.telemetry.exchange import Facts
 from gateway.wire import target
@@ -176,7 +177,7 @@ def stream_end(api: Api | None, path: str, body: StreamBody) -> End | None:
     return End.MARKED if end is End.FINISHED and api is GENERATE_CONTENT else end
 
 
-def facts(api: Api | None, path: str, bodies: Bodies, content: bool, parameters: bool) -> Facts:
+def facts(api: Api | None, path: str, bodies: Bodies, content: bool, parameters: ParameterScope) -> Facts:
     """What a call's bodies tell, nothing if no known API was called."""
     if api is None:
         return Facts()

@@ -18,6 +18,7 @@ from gateway.providers.provider import Prompt, Shape, UpstreamRequest
 from gateway.providers.reading import generate_content, interactions
 from gateway.providers.reading.api import Bodies
 from gateway.providers.reading.lenient import mapping, objects, parsed
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.providers.stream_flag import NO_STREAM, asks_for_stream, with_stream
 from gateway.telemetry.exchange import Facts
@@ -77,7 +78,7 @@ class GeminiDialect:
         head: bytes,
         tail: bytes,
         content: bool,
-        parameters: bool = True,
+        parameters: ParameterScope = ParameterScope.KNOWN,
         whole: bool = True,
     ) -> Facts:
         bodies = Bodies(request, head, tail, whole)

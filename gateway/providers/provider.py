@@ -9,6 +9,7 @@ from yarl import URL
 
 from gateway.errors import GatewayError
 from gateway.providers.apis import Api
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.stream_end import End, StreamBody, StreamEnd
 from gateway.settings import Secret, Timeouts
 from gateway.settings.upstream import Policy
@@ -98,15 +99,15 @@ class Dialect(Protocol):
         head: bytes,
         tail: bytes,
         content: bool,
-        parameters: bool = True,
+        parameters: ParameterScope = ParameterScope.KNOWN,
         whole: bool = True,
     ) -> Facts:
         """All that can be read off a call. Never raises, whatever the bytes.
 
         `head` is the response's first N bytes, `tail` its last M bytes after those: not a byte in both, none between
         them if `whole`. A short response has an empty `tail`, or one that equals `head`. `content` also reads
-        messages; those of a streamed answer only if it is `whole`. Without `parameters` those are left unread, which a
-        third of the cost is. Bodies have no content coding any more.
+        messages; those of a streamed answer only if it is `whole`. To read no `parameters` saves a third of the cost.
+        Bodies have no content coding any more.
         """
         ...
 

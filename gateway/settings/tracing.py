@@ -49,6 +49,26 @@ class Hidden:
     embeddings_text: bool = False
     embeddings_vectors: bool = False
 
+    @property
+    def part_of_inputs(self) -> bool:
+        """Whether anything is hidden of what goes to a model. Images are never shown."""
+        return any(
+            (
+                self.inputs,
+                self.input_messages,
+                self.input_text,
+                self.llm_invocation_parameters,
+                self.llm_tools,
+                self.prompts,
+                self.embeddings_text,
+            )
+        )
+
+    @property
+    def part_of_outputs(self) -> bool:
+        """Whether anything is hidden of what a model answers."""
+        return any((self.outputs, self.output_messages, self.output_text, self.choices, self.embeddings_vectors))
+
 
 @dataclass(frozen=True, slots=True)
 class ContentSettings:
@@ -57,6 +77,11 @@ class ContentSettings:
     capture: Capture = Capture.OFF
     limit: int = 32_768
     hidden: Hidden = field(default_factory=Hidden)
+
+    @property
+    def shows_all_of_inputs(self) -> bool:
+        """Whether whatever goes to a model may be shown as it is."""
+        return self.capture is Capture.ON and not self.hidden.part_of_inputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What spans show of what was said: all, a digest, or nothing; what is hidden; how much of it.
 
-Rule 1: nothing is shown unless capture is on; hashed capture shows digests that tell equal texts from others.
+Rule 1: nothing is shown unless capture is on; hashed capture shows digests that tell equal texts from others, of all
+that a client or a model worded: names of functions and ids of tool calls too.
 Rule 2: a hidden thing shows nowhere. OpenInference's switches hide the attributes they hide in its own libraries, and
 the whole body too, in which the same would stand once more.
 Rule 3: an attribute holds at most the limit, a span at most ROOM times as much, and no image or audio is shown in full.
@@ -41,26 +42,8 @@ class ContentRules:
         self.parameters_hidden = hidden.llm_invocation_parameters
         self._no_inputs = hidden.inputs
         self._no_outputs = hidden.outputs
-        self._part_of_input_hidden = any(
-            (
-                hidden.inputs,
-                hidden.input_messages,
-                hidden.input_text,
-                hidden.llm_invocation_parameters,
-                hidden.llm_tools,
-                hidden.prompts,
-                hidden.embeddings_text,
-            )
-        )
-        self._part_of_output_hidden = any(
-            (
-                hidden.outputs,
-                hidden.output_messages,
-                hidden.output_text,
-                hidden.choices,
-                hidden.embeddings_vectors,
-            )
-        )
+        self._part_of_inputs_hidden = hidden.part_of_inputs
+        self._part_of_outputs_hidden = hidden.part_of_outputs
 
     @property
     def is_off(self) -> bool:
@@ -102,30 +85,36 @@ class ContentRules:
         return page.attributes
 
     def of_template(self, template: TemplateUse) -> Attributes:
-        """The template is the developer's and always shown; what was filled in is content."""
-        page = self._page(Capture.ON)
-        page.put(names.TEMPLATE, template.template)
-        if template.variables:
-            page.put(names.TEMPLATE_VARIABLES, json_text(self._variables(template)))
-        if template.version:
-            page.put(names.TEMPLATE_VERSION, template.version)
-        if template.name:
-            page.put(names.TEMPLATE_ID, template.name)
+        """Its text and what was filled in are content; a version and a name that are mere labels are not."""
+        page = self._page()
+        for name, label in ((names.TEMPLATE_VERSION, template.version), (names.TEMPLATE_ID, template.name)):
+            if _is_label(label):
+                page.attributes[name] = label
+            elif label and not self.is_off:
+                self._put_input(page, name, label)
+        if template.template and not self.is_off:
+            self._put_input(page, names.TEMPLATE, template.template)
+        if template.variables and not self.is_off:
+            page.attributes[names.TEMPLATE_VARIABLES] = shortened(json_text(self._variables(template)), self._limit)
         return page.attributes
 
     def _variables(self, template: TemplateUse) -> dict[str, str]:
-        if self._capture is Capture.OFF or self._no_inputs:
-            return dict.fromkeys(template.variables, REDACTED)
         page = self._page()
         for name, value in template.variables.items():
-            page.put(name, value)
+            self._put_input(page, digest(name) if page.hashed and not _is_label(name) else name, value)
         return page.attributes
+
+    def _put_input(self, page: "Page", name: str, text: str) -> None:
+        if self._no_inputs:
+            page.attributes[name] = REDACTED
+        else:
+            page.put(name, text)
 
     def _put_body(self, page: "Page", name: str, mime_name: str, value: str) -> None:
         if not value:
             return
         is_input = name == names.INPUT_VALUE
-        if self._part_of_input_hidden if is_input else self._part_of_output_hidden:
+        if self._part_of_inputs_hidden if is_input else self._part_of_outputs_hidden:
             page.attributes[name] = REDACTED
             return
         shown = page.put(name, value)
@@ -140,8 +129,8 @@ class ContentRules:
         if not (self._no_inputs or hidden.llm_tools):
             _put_texts(page, names.LLM_TOOL, content.tools, hidden=False)
 
-    def _page(self, capture: Capture | None = None) -> "Page":
-        return Page(self._limit, hashed=(capture or self._capture) is Capture.HASHED)
+    def _page(self) -> "Page":
+        return Page(self._limit, hashed=self._capture is Capture.HASHED)
 
 
 @dataclass(slots=True)
@@ -162,6 +151,10 @@ class Page:
         self.attributes[name] = shown
         self.room = max(self.room - len(shown), 0)
         return shown
+
+    def put_name(self, name: str, text: str) -> None:
+        """Write a short text that is never cut."""
+        self.attributes[name] = digest(text) if self.hashed else text
 
 
 def digest(text: str) -> str:
@@ -217,7 +210,10 @@ def _put_messages(page: Page, called: MessageNames, messages: list[Message], *, 
     """The newest first, so that they have room."""
     shown = messages if len(messages) <= MOST else [messages[0], _left_out(messages), *messages[2 - MOST :]]
     for number, message in reversed(list(enumerate(shown))):
-        page.attributes[names.numbered(called.role, number)] = message.role
+        if message.role in _ROLES:
+            page.attributes[names.numbered(called.role, number)] = message.role
+        else:
+            page.put_name(names.numbered(called.role, number), message.role)
         if message.content and text_hidden:
             page.attributes[names.numbered(called.content, number)] = REDACTED
         elif message.content:
@@ -225,11 +221,15 @@ def _put_messages(page: Page, called: MessageNames, messages: list[Message], *, 
         if message.name:
             page.put(names.numbered(called.name, number), message.name)
         if message.tool_call_id:
-            page.attributes[names.numbered(called.tool_call_id, number)] = message.tool_call_id
+            page.put_name(names.numbered(called.tool_call_id, number), message.tool_call_id)
         for inner, tool_call in enumerate(message.tool_calls[:MOST]):
-            page.attributes[names.numbered(called.tool_call, number, inner)] = tool_call.id
-            page.attributes[names.numbered(called.function, number, inner)] = tool_call.name
+            page.put_name(names.numbered(called.tool_call, number, inner), tool_call.id)
+            page.put_name(names.numbered(called.function, number, inner), tool_call.name)
             page.put(names.numbered(called.arguments, number, inner), tool_call.arguments)
+
+
+_ROLES = frozenset({"", "system", "developer", "user", "assistant", "model", "tool", "function", "gateway"})
+_is_label = re.compile(r"[A-Za-z0-9._:/@+-]{1,64}").fullmatch
 
 
 def _left_out(messages: list[Message]) -> Message:

@@ -65,7 +65,7 @@ LLM_MODEL = _name("llm.model_name", (LLM,), "The model that answered, else the o
 LLM_REQUEST_MODEL = _name("llm.request.model_name", (LLM,), "The model asked for, where another answered")
 LLM_RESPONSE_MODEL = _name("llm.response.model_name", (LLM,), "The model that answered, where another was asked for")
 LLM_FINISH_REASON = _name("llm.finish_reason", (LLM,), "Why the model stopped")
-LLM_PARAMETERS = _name("llm.invocation_parameters", (LLM,), "JSON: temperature, max_tokens and the like")
+LLM_PARAMETERS = _name("llm.invocation_parameters", (LLM,), "JSON: the [parameters](#parameters)")
 LLM_MAX_TOKENS = _name("llm.parameters.max_tokens", (LLM,), "The limit on output tokens, whatever the API calls it")
 LLM_TOOL = _name("llm.tools.N.tool.json_schema", (LLM,), "A tool offered to the model")
 LLM_PROMPT = _name("llm.prompts.N.prompt.text", (LLM,), "A prompt of the legacy completions API")
@@ -81,13 +81,15 @@ TOKENS_CACHE_READ = _name("llm.token_count.prompt_details.cache_read", (LLM,), "
 TOKENS_CACHE_WRITE = _name("llm.token_count.prompt_details.cache_write", (LLM,), "Input tokens written to a cache")
 TOKENS_REASONING = _name("llm.token_count.completion_details.reasoning", (LLM,), "Output tokens spent on reasoning")
 
-TEMPLATE = _name("llm.prompt_template.template", (LLM,), "The prompt template")
-TEMPLATE_VARIABLES = _name("llm.prompt_template.variables", (LLM,), "JSON: what was filled in")
+TEMPLATE = _name("llm.prompt_template.template", (LLM,), "The prompt template, where content is captured")
+TEMPLATE_VARIABLES = _name(
+    "llm.prompt_template.variables", (LLM,), "JSON: what was filled in, where content is captured"
+)
 TEMPLATE_VERSION = _name("llm.prompt_template.version", (LLM,), "The template's version")
 TEMPLATE_ID = _name("prompt.id", (LLM,), "The template's name")
 
 EMBEDDING_MODEL = _name("embedding.model_name", (EMBEDDING,), "The model that answered, else the one asked for")
-EMBEDDING_PARAMETERS = _name("embedding.invocation_parameters", (EMBEDDING,), "JSON: dimensions and the like")
+EMBEDDING_PARAMETERS = _name("embedding.invocation_parameters", (EMBEDDING,), "JSON: the [parameters](#parameters)")
 EMBEDDING_TEXT = _name("embedding.embeddings.N.embedding.text", (EMBEDDING,), "A text that was embedded")
 
 _MODEL = (LLM, EMBEDDING)
@@ -173,7 +175,7 @@ PARAMETERS = (
     Parameter(_name("gen_ai.request.seed", (LLM,), "Seed"), ("seed",), int),
     Parameter(_name("gen_ai.request.choice.count", (LLM,), "Answers asked for"), ("n", "candidateCount"), int),
     Parameter(
-        _name("gen_ai.request.stop_sequences", (LLM,), "Where the model was to stop"),
+        _name("gen_ai.request.stop_sequences", (LLM,), "Where the model was to stop, where content is `on`"),
         ("stop", "stop_sequences", "stopSequences"),
         tuple,
     ),

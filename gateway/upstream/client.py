@@ -14,6 +14,7 @@ from typing import Protocol
 
 from gateway.errors import GatewayError, InternalFault
 from gateway.providers.provider import BEARER, Credential, Provider, UpstreamRequest
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
 from gateway.upstream.circuit import Door
@@ -216,7 +217,7 @@ class OpenCall:
         head, tail, whole = (b"", b"", True) if response is None else response.ends()
         # By position: this is called for every exchange.
         capture = self._capture
-        parameters = capture.parameters and self._exchange.trace.sampled
+        parameters = capture.parameters if self._exchange.trace.sampled else ParameterScope.NONE
         facts = self._provider.dialect.facts(self._call.path, sent, head, tail, capture.content, parameters, whole)
         if response is not None and response.codings and facts.operation and not response.is_readable:
             facts.usage_error = "content_coding"

@@ -19,6 +19,7 @@ from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.providers.reading.allowance import NO_ALLOWANCE
 from gateway.providers.reading.generated import BYTES_PER_TOKEN
 from gateway.providers.reading.lenient import Members, member, named, opened
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.repeated import repeated_member
 from gateway.settings.prices import Price, Prices
 from gateway.upstream.content_coding import can_decode, codings_of, decoded
@@ -89,7 +90,7 @@ def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -
         raise InvalidRequest(BODY) from error
     if repeated is not None:
         raise InvalidRequest(REPEATED, param=repeated)
-    model = provider.dialect.facts(path, body, b"", b"", False, False).request_model
+    model = provider.dialect.facts(path, body, b"", b"", False, ParameterScope.NONE).request_model
     inward, outward = len(body) / BYTES_PER_TOKEN, _output(api, members)
     price = prices.of(model)
     tokens = Tokens(inward, outward, price.of(inward, outward) if price else 0.0)

@@ -12,6 +12,7 @@ from time import monotonic_ns
 from gateway.errors import GatewayError, UpstreamError, UpstreamTruncated
 from gateway.providers.provider import Provider
 from gateway.providers.reading.ends import is_array, is_event_stream
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.telemetry.exchange import Outcome, UpstreamCall
 from gateway.upstream.coded_tap import CodedTap
@@ -32,7 +33,7 @@ class Capture:
     """What is read off bodies for traces: parameters, and messages, for which `limit` bytes of an answer are kept."""
 
     content: bool = False
-    parameters: bool = True
+    parameters: ParameterScope = ParameterScope.NONE
     limit: int = 1 << 20
 
 

@@ -19,6 +19,7 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 
 
 ON_BOTH_ROADS = {
+    "test_canary",
     "test_circuit",
     "test_codings",
     "test_flow",

@@ -14,6 +14,7 @@ from gateway.providers.reading import ends
 from gateway.providers.reading.asked import Asked, ReadsAsked, asked_in
 from gateway.providers.reading.content import MOST_CHARACTERS, MOST_MESSAGES, body_text, clipped
 from gateway.providers.reading.lenient import Members, leading, mapping, objects, opened, parsed, trailing
+from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.usage import refuse_implausible
 from gateway.telemetry.exchange import Content, Facts, Message
 
@@ -96,10 +97,10 @@ def read(
     path: str,
     bodies: Bodies,
     content: bool,
-    parameters: bool = True,
+    parameters: ParameterScope = ParameterScope.KNOWN,
     glance: Glance | None = None,
 ) -> Facts:
-    """All that can be read off a call, the request's parameters only if they are asked for."""
+    """All that can be read off a call."""
     asked = asked_in(reading, path, bodies.request, parameters)
     if glance is not None and bodies.whole and not content and bodies.head.startswith(b"{"):
         told = glance(operation, asked, bodies.response if bodies.tail else bodies.head)

@@ -6,13 +6,13 @@ is kept is bounded in number and size, and is never what was said, by whom, or a
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from gateway.providers.reading.known_parameters import KNOWN
 from gateway.providers.reading.lenient import Members, opened
-from gateway.providers.reading.parameters import may_be_one, parameters_of
+from gateway.providers.reading.parameters import ParameterScope, is_parameter, parameters_of
 from gateway.telemetry.exchange import Facts, Parameters
 
 MOST: Final = 512
@@ -39,14 +39,13 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class _Members(msgspec.Struct, frozen=True, eq=False):
-    """Those of a body by their names: what takes the values that tell what is asked for, `all` the parameters, too."""
+    """Those of a body by their names: by ParameterScope, what takes the values that tell what is asked for."""
 
-    few: Callable[[Members], tuple[msgspec.Raw, ...]]
-    all: Callable[[Members], tuple[msgspec.Raw, ...]]
+    takes: tuple[Callable[[Members], tuple[msgspec.Raw, ...]], ...]
 
 
-def asked_in(reading: ReadsAsked, path: str, body: bytes, parameters: bool) -> Asked:
-    """What the JSON `body` asks for, its parameters only if they are wanted. Never raises, whatever the bytes."""
+def asked_in(reading: ReadsAsked, path: str, body: bytes, parameters: ParameterScope) -> Asked:
+    """What the JSON `body` asks for, and those of its parameters. Never raises, whatever the bytes."""
     try:
         members = _members.decode(body or b"{}")
     except (ValueError, RecursionError):
@@ -55,7 +54,7 @@ def asked_in(reading: ReadsAsked, path: str, body: bytes, parameters: bool) -> A
     met = _MET.get(names) or _meet(names)
     if met is None:
         return _read(reading, path, members, parameters)
-    values = b",".join(met.all(members) if parameters else met.few(members))
+    values = b",".join(met.takes[parameters](members))
     if len(values) > LONGEST:
         return _read(reading, path, members, parameters)
     key = (reading, path, parameters, met, values)
@@ -74,8 +73,8 @@ _KNOWN: Final[dict[tuple[object, ...], Asked]] = {}
 _MET: Final[dict[tuple[str, ...], _Members]] = {}
 
 
-def _read(reading: ReadsAsked, path: str, members: Members, parameters: bool) -> Asked:
-    facts = Facts(parameters=parameters_of(members) if parameters else _NONE)
+def _read(reading: ReadsAsked, path: str, members: Members, parameters: ParameterScope) -> Asked:
+    facts = Facts(parameters=parameters_of(members, parameters))
     reading.asked(facts, path, members)
     return Asked(facts.request_model, facts.streamed, Parameters(facts.parameters))
 
@@ -88,7 +87,8 @@ def _meet(names: tuple[str, ...]) -> _Members | None:
         _MET.clear()
         _KNOWN.clear()
     few = [name for name in names if name in _TELLING]
-    met = _MET[names] = _Members(_taking(few), _taking([*few, *filter(may_be_one, names)]))
+    known, every = ([*few, *filter(is_wanted, names)] for is_wanted in (KNOWN.__contains__, is_parameter))
+    met = _MET[names] = _Members((_taking(few), _taking(known), _taking(every)))
     return met
 
 
@@ -98,4 +98,3 @@ def _taking(names: list[str]) -> Callable[[Members], tuple[msgspec.Raw, ...]]:
 
 
 _TELLING: Final = ("model", "agent", "stream")
-_NONE: Final[Members] = MappingProxyType({})

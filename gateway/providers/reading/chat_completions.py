@@ -18,6 +18,7 @@ from gateway.providers.reading.lenient import (
     named,
     objects,
     text,
+    word,
 )
 from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import MAX_UNSEEN, tokens
@@ -81,10 +82,7 @@ def glance(operation: str, asked: Asked, answer: bytes) -> Facts | None:
         prompt.cache_write_tokens,
         None if completion is None else completion.reasoning_tokens,
     )
-    if len(choices) == 1 and choices[0].finish_reason:
-        reasons = [choices[0].finish_reason]
-    else:
-        reasons = [reason for choice in choices if (reason := choice.finish_reason)]
+    reasons = [reason for choice in choices if (reason := word(choice.finish_reason))]
     return Facts(
         operation,
         asked.model,
@@ -119,7 +117,7 @@ def document(facts: Facts, answer: Members) -> None:
     facts.usage = usage_of(answer)
     # Of an answer that is cut, the choices are gone; what the last one told may have been found.
     choices = objects(member(answer, "choices")) or [{"finish_reason": member(answer, "finish_reason")}]
-    facts.finish_reasons = [reason for choice in choices if (reason := named(choice.get("finish_reason")))]
+    facts.finish_reasons = [reason for choice in choices if (reason := word(choice.get("finish_reason")))]
 
 
 def opening(facts: Facts, event: Members) -> bool:
@@ -132,7 +130,7 @@ def opening(facts: Facts, event: Members) -> bool:
 def closing(facts: Facts, event: Members) -> bool:
     if facts.usage is None:
         facts.usage = usage_of(event)
-    reasons = [reason for choice in objects(event.get("choices")) if (reason := named(choice.get("finish_reason")))]
+    reasons = [reason for choice in objects(event.get("choices")) if (reason := word(choice.get("finish_reason")))]
     facts.finish_reasons[:0] = reasons
     # Several choices end one after the other, and usage is told with the last of them or after it.
     return bool(facts.finish_reasons) and not reasons

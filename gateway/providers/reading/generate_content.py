@@ -14,7 +14,7 @@ from gateway.providers.reading.content import (
     tool_call,
     tool_result,
 )
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text, word
 from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens, total_of
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
@@ -42,8 +42,8 @@ def document(facts: Facts, answer: Members) -> None:
     facts.usage = _usage(member(answer, "usageMetadata"))
     # Of an answer that is cut, the candidates are gone; what the last one told may have been found.
     candidates = objects(member(answer, "candidates")) or [{"finishReason": member(answer, "finishReason")}]
-    facts.finish_reasons = [reason for item in candidates if (reason := named(item.get("finishReason")))]
-    if blocked := named(mapping(member(answer, "promptFeedback")).get("blockReason")):
+    facts.finish_reasons = [reason for item in candidates if (reason := word(item.get("finishReason")))]
+    if blocked := word(mapping(member(answer, "promptFeedback")).get("blockReason")):
         facts.finish_reasons.append(blocked)
 
 

@@ -15,7 +15,7 @@ from gateway.providers.reading.content import (
     tool_call,
     tool_result,
 )
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text, word
 from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens, total_of
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
@@ -36,7 +36,7 @@ def asked(facts: Facts, path: str, request: Members) -> None:
 def document(facts: Facts, answer: Members) -> None:
     _note_interaction(facts, answer)
     facts.usage = _usage(member(answer, "usage"))
-    status = named(member(answer, "status"))
+    status = word(member(answer, "status"))
     facts.finish_reasons = [status] if status and status not in RUNNING else []
 
 

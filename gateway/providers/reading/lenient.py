@@ -4,6 +4,7 @@ Rule: nothing here raises, whatever the bytes. What cannot be read is not there,
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,9 +14,11 @@ Members = Mapping[str, Any]
 """An object's members by name; those of `opened` are read by `member` alone."""
 
 LONGEST_NAME: Final = 256
+LONGEST_WORD: Final = 64
 
 _MOST_COUNT: Final = 1 << 63
 _NOTHING: Final[Members] = {}
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]+").fullmatch
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_decode = json.JSONDecoder().raw_decode
 
@@ -91,6 +94,13 @@ def text(value: Any) -> str:
 def named(value: Any) -> str | None:
     """`value` as a name or an id: a string that is neither empty nor endless."""
     return value[:LONGEST_NAME] if isinstance(value, str) and value else None
+
+
+def word(value: Any) -> str | None:
+    """`value` as a word of an API's own: what it calls a reason, an error or the like, never a text."""
+    if not isinstance(value, str) or len(value) > LONGEST_WORD:
+        return None
+    return value if (value.isidentifier() and value.isascii()) or _WORD(value) else None
 
 
 def count(value: Any) -> int | None:

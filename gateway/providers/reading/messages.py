@@ -20,6 +20,7 @@ from gateway.providers.reading.lenient import (
     named,
     objects,
     text,
+    word,
 )
 from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens
@@ -35,7 +36,7 @@ def asked(facts: Facts, path: str, request: Members) -> None:
 
 def document(facts: Facts, answer: Members) -> None:
     _begun(facts, answer)
-    if reason := named(member(answer, "stop_reason")):
+    if reason := word(member(answer, "stop_reason")):
         facts.finish_reasons = [reason]
 
 
@@ -56,7 +57,7 @@ def closing(facts: Facts, event: Members) -> bool:
     if event.get("type") != "message_delta":
         return False
     facts.usage = _with(facts.usage, mapping(event.get("usage")))
-    if reason := named(mapping(event.get("delta")).get("stop_reason")):
+    if reason := word(mapping(event.get("delta")).get("stop_reason")):
         facts.finish_reasons = [reason]
     return True
 

@@ -13,7 +13,7 @@ from gateway.providers.reading.content import (
     tool_call,
     tool_result,
 )
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text, word
 from gateway.providers.reading.stream_end import MARKER
 from gateway.providers.reading.usage import tokens
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
@@ -30,7 +30,7 @@ def document(facts: Facts, answer: Members) -> None:
     facts.response_id = facts.response_id or named(member(answer, "id"))
     facts.response_model = facts.response_model or named(member(answer, "model"))
     facts.usage = _usage(member(answer, "usage"))
-    reason = named(mapping(member(answer, "incomplete_details")).get("reason")) or named(member(answer, "status"))
+    reason = word(mapping(member(answer, "incomplete_details")).get("reason")) or word(member(answer, "status"))
     facts.finish_reasons = [reason] if reason else []
 
 

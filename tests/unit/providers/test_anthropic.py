@@ -54,7 +54,6 @@ def test_an_answer_tells_the_same_unary_and_streamed(body: bytes, content: bool)
     assert told.parameters == {
         "max_tokens": 1000,
         "thinking": {"type": "enabled", "budget_tokens": 1024},
-        "stop_sequences": ["END"],
     }
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from dataclasses import fields
+from typing import ClassVar
 
 import pytest
 from openinference.instrumentation import TraceConfig
@@ -136,10 +137,10 @@ class TestHashed:
         hashing = rules(Capture.HASHED)
         attributes = hashing.of_call(exchange.calls[0].facts) | hashing.of_exchange(exchange)
         if template := exchange.calls[0].template:
-            attributes |= {"variables": hashing.of_template(template)["llm.prompt_template.variables"]}
+            attributes |= hashing.of_template(template)
         words = ("Lisbon", "weather in", "brief", "sunny", "One moment", "first text", "upon", "properties", "ada")
         for name, value in attributes.items():
-            assert not [word for word in words if word in value and not name.endswith("function.name")], name
+            assert not [word for word in (*words, "toolu", "wind") if word in value], name
 
     def test_a_huge_text_is_hashed_quickly_and_told_from_a_longer_one(self) -> None:
         begun = time.perf_counter()
@@ -270,18 +271,36 @@ class TestHiding:
 
 class TestTemplates:
     TEMPLATE = TemplateUse("Say {greeting} to {name}", {"greeting": "hello", "name": "Ada"}, "2", "greet")
+    LABELS: ClassVar = {"llm.prompt_template.version": "2", "prompt.id": "greet"}
+
+    def attributes(self, **settings: object) -> dict[str, str]:
+        attributes = rules(**settings).of_template(self.TEMPLATE)  # type: ignore[arg-type]
+        assert attributes.items() >= self.LABELS.items()
+        return attributes
 
     def variables(self, **settings: object) -> dict[str, str]:
-        attributes = rules(**settings).of_template(self.TEMPLATE)  # type: ignore[arg-type]
-        assert attributes["llm.prompt_template.template"] == "Say {greeting} to {name}"
-        assert attributes["llm.prompt_template.version"] == "2" and attributes["prompt.id"] == "greet"
-        return dict(json.loads(attributes["llm.prompt_template.variables"]))
+        return dict(json.loads(self.attributes(**settings)["llm.prompt_template.variables"]))
 
-    def test_what_was_filled_in_is_content(self) -> None:
+    def test_the_text_and_what_was_filled_in_are_content(self) -> None:
+        assert self.attributes()["llm.prompt_template.template"] == "Say {greeting} to {name}"
         assert self.variables() == {"greeting": "hello", "name": "Ada"}
-        assert self.variables(capture=Capture.OFF) == {"greeting": "__REDACTED__", "name": "__REDACTED__"}
-        assert self.variables(hidden=Hidden(inputs=True)) == {"greeting": "__REDACTED__", "name": "__REDACTED__"}
+        assert self.attributes(capture=Capture.OFF) == self.LABELS
+
+    def test_hashed_shows_their_digests(self) -> None:
+        assert self.attributes(capture=Capture.HASHED)["llm.prompt_template.template"].startswith("sha256:")
         assert self.variables(capture=Capture.HASHED)["name"].startswith("sha256:")
 
-    def test_what_was_not_told_is_left_out(self) -> None:
+    def test_they_are_hidden_with_all_inputs(self) -> None:
+        hidden = Hidden(inputs=True)
+        assert self.attributes(hidden=hidden)["llm.prompt_template.template"] == "__REDACTED__"
+        assert self.variables(hidden=hidden) == {"greeting": "__REDACTED__", "name": "__REDACTED__"}
+
+    @pytest.mark.parametrize("label", ["two words", "ünï", "x" * 65, "a\nb", "{it}"])
+    def test_a_version_or_a_name_that_is_no_label_is_content_too(self, label: str) -> None:
+        template = TemplateUse("", {label: "hello"}, label, label)
+        assert rules(Capture.OFF).of_template(template) == {}
+        assert label not in " ".join(rules(Capture.HASHED).of_template(template).values())
+        assert rules().of_template(template)["prompt.id"] == label
+
+    def test_what_was_not_given_is_left_out(self) -> None:
         assert rules().of_template(TemplateUse("Hello", {})) == {"llm.prompt_template.template": "Hello"}

@@ -48,10 +48,17 @@ def test_a_chat_answer_tells_model_tokens_and_reasons():
         parameters={
             "temperature": 0.2,
             "max_tokens": 100,
-            "stop": ["END"],
             "response_format": {"type": "json_object"},
         },
     )
+
+
+@pytest.mark.parametrize("reason", ["all that was said", "s" * 65, "\u00fcber", "a\nb", 7, {"a": "b"}])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_reason_that_is_no_word_is_left_out(reason: object, streamed: bool):
+    answer = {**CHAT_ANSWER, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+    body = event_stream([answer], end=DONE) if streamed else compact(answer)
+    assert facts(CHAT_PATH, CHAT_REQUEST, body).finish_reasons == []
 
 
 def test_a_chat_answer_pretty_printed_tells_the_same():
