@@ -13,6 +13,7 @@ from gateway.errors import GatewayError
 from gateway.providers import failures
 from gateway.providers.reading import (
     chat_completions,
+    cohere,
     embed_content,
     embeddings,
     generate_content,
@@ -95,6 +96,8 @@ INTERACTIONS: Final = Api(
     generated=interactions.generated,
 )
 EMBED_CONTENT: Final = Api("embeddings", embed_content)
+COHERE_CHAT: Final = Api("chat", cohere, allowance=Allowance(("max_tokens",)), generated=cohere.generated)
+COHERE_EMBED: Final = Api("embeddings", cohere)
 
 _BY_ENDING: Final = (
     ("/chat/completions", CHAT_COMPLETIONS),
@@ -108,6 +111,10 @@ _BY_ENDING: Final = (
     ("/interactions", INTERACTIONS),
     (":embedContent", EMBED_CONTENT),
     (":batchEmbedContents", EMBED_CONTENT),
+    ("/v2/chat", COHERE_CHAT),
+    ("/v1/chat", COHERE_CHAT),
+    ("/v2/embed", COHERE_EMBED),
+    ("/v1/embed", COHERE_EMBED),
 )
 
 _PROGRESS_BY_ENDING: Final = (
@@ -115,8 +122,6 @@ _PROGRESS_BY_ENDING: Final = (
     ("/infill", chat_completions.progress),
     ("/api/chat", by_member("done", True)),  # Ollama's own
     ("/api/generate", by_member("done", True)),
-    ("/v2/chat", by_member("type", "message-end", "message-", "content-", "tool-", "citation-")),  # Cohere
-    ("/v1/chat", by_member("event_type", "stream-end")),
     ("/images/generations", by_member("type", "image_generation.completed", "image_generation.")),
     ("/images/edits", by_member("type", "image_edit.completed", "image_edit.")),
     ("/audio/speech", by_member("type", "speech.audio.done", "speech.audio.")),

@@ -57,8 +57,8 @@ SENT = [
     ("deepseek", "/beta/completions", "https://api.deepseek.com/beta/completions", TEXT, BEARER),
     ("deepseek", "/anthropic/v1/messages", "https://api.deepseek.com/anthropic/v1/messages", CHAT, BEARER),
     ("xai", "/v1/chat/completions", "https://api.x.ai/v1/chat/completions", CHAT, BEARER),
-    ("cohere", "/v2/chat", "https://api.cohere.com/v2/chat", NONE, BEARER),
-    ("cohere", "/v1/embed", "https://api.cohere.com/v1/embed", NONE, BEARER),
+    ("cohere", "/v2/chat", "https://api.cohere.com/v2/chat", CHAT, BEARER),
+    ("cohere", "/v1/embed", "https://api.cohere.com/v1/embed", EMBEDDINGS, BEARER),
     (
         "cohere",
         "/compatibility/v1/chat/completions",

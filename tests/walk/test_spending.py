@@ -98,11 +98,27 @@ INTERACTIONS = Api(
     },
     {"generation_config": {"max_output_tokens": 1}},
 )
+COHERE = Api(
+    "/provider/openai/v2/chat",
+    {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True},
+    {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": WORDS}}}},
+    (),
+    {"type": "message-end", "delta": {"usage": {"billed_units": {"input_tokens": 30, "output_tokens": 7}}}},
+    {"max_tokens": 1},
+)
 ENDS_WITHOUT_USAGE = {
+    COHERE.path: {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}},
     RESPONSES.path: {"type": "response.completed", "response": {"id": "r"}},
     INTERACTIONS.path: {"event_type": "interaction.completed", "interaction": {"id": "i"}},
 }
-APIS = {"interactions": INTERACTIONS, "chat": CHAT, "responses": RESPONSES, "messages": MESSAGES, "generate": GENERATE}
+APIS = {
+    "interactions": INTERACTIONS,
+    "chat": CHAT,
+    "responses": RESPONSES,
+    "messages": MESSAGES,
+    "generate": GENERATE,
+    "cohere": COHERE,
+}
 each_api = pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 
 
@@ -315,7 +331,7 @@ ODD_SPELLINGS: dict[str, Callable[[str], str]] = {
 
 def spelled(api: Api, spell: Callable[[str], str]) -> str:
     path, question, query = api.path.partition("?")
-    head, provider, rest = path.partition("/v1")
+    head, provider, rest = path.partition("/v2" if "/v2/" in path else "/v1")
     return head + spell(provider + rest) + question + query
 
 

@@ -47,6 +47,12 @@ CALLS: list[tuple[Dialect, str, Any, list[bytes]]] = [
         samples.INTERACTIONS_REQUEST,
         [samples.compact(samples.INTERACTION), samples.INTERACTIONS_STREAM],
     ),
+    (
+        OPENAI,
+        samples.COHERE_PATH,
+        samples.COHERE_REQUEST,
+        [samples.compact(samples.COHERE_ANSWER), samples.COHERE_STREAM],
+    ),
     (GEMINI, samples.GEMINI_EMBED_PATH, samples.GEMINI_EMBED_REQUEST, [samples.compact(samples.GEMINI_EMBED_ANSWER)]),
 ]
 each_call = pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tests.unit.providers.samples.anthropic_messages import (
     MESSAGES_REQUEST,
     MESSAGES_STREAM,
 )
+from tests.unit.providers.samples.cohere_chat import COHERE_ANSWER, COHERE_PATH, COHERE_REQUEST, COHERE_STREAM
 from tests.unit.providers.samples.gemini_content import (
     GEMINI_ANSWER,
     GEMINI_ARRAY,
@@ -67,6 +68,10 @@ __all__ = [
     "CHAT_REQUEST",
     "CHAT_STREAM",
     "CHAT_USAGE",
+    "COHERE_ANSWER",
+    "COHERE_PATH",
+    "COHERE_REQUEST",
+    "COHERE_STREAM",
     "COMPLETION_ANSWER",
     "COMPLETION_EVENTS",
     "COMPLETION_PATH",
