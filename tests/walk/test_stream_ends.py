@@ -375,7 +375,7 @@ async def test_a_client_that_leaves_after_the_end_has_had_it_all(
 async def test_what_follows_the_finish_is_still_read_for_each_view_and_limit(
     start: Start, upstream: ScriptedUpstream
 ) -> None:
-    gateway = await start(GATEWAY_METRICS_ACCESS="open", GATEWAY_RATE_LIMITS="key: 100000 tokens/day")
+    gateway = await start(GATEWAY_METRICS_ACCESS="open", GATEWAY_RATE_LIMITS="key: 10000 tokens/day")
     upstream.will(begin(), chunk(events(said("a"), finished())), pause(0.05), chunk(events(USAGE) + DONE), end())
     await read_and_leave(gateway, CHAT, b'"stop"}]}\n\n')
     exchange = await gateway.exchange()
@@ -385,7 +385,7 @@ async def test_what_follows_the_finish_is_still_read_for_each_view_and_limit(
         figures = await response.text()
     assert 'outcome="complete"' in figures and "client_gone" not in figures
     async with gateway.session.get("/provider/openai/v1/models") as response:
-        assert ";r=99993" in response.headers["ratelimit"]
+        assert ";r=9993" in response.headers["ratelimit"]
 
 
 async def test_a_provider_that_does_not_come_to_its_end_is_let_go(gateway: Running, upstream: ScriptedUpstream) -> None:
