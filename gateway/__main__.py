@@ -23,6 +23,7 @@ from gateway.settings import Reader, SettingsError
 from gateway.settings.document import as_env, as_markdown
 from gateway.settings.env_file import merged_environ, read_env_file
 from gateway.summary import resolved, welcome
+from gateway.telemetry.escaping import escaped
 from gateway.workers.sockets import CannotServe
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def main(arguments: Sequence[str]) -> int:
         return run(asked)
     except SettingsError as error:
         for problem in error.problems:
-            print(f"gateway: {problem}", file=sys.stderr)
+            print(f"gateway: {escaped(problem)}", file=sys.stderr)
         return UNUSABLE
     except ImportError as error:
         print(f"gateway: {NOT_INSTALLED.format(error)}", file=sys.stderr)
         return UNUSABLE
     except CannotServe as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        print(f"gateway: {escaped(str(error))}", file=sys.stderr)
         return NOT_SERVED
 
 
 def _serve(asked: argparse.Namespace) -> int:
     configuration = load(_environ(asked))
     for warning in configuration.warnings:
-        print(f"gateway: warning: {warning}", file=sys.stderr)
+        print(f"gateway: warning: {escaped(warning)}", file=sys.stderr)
     # Imported late, here and below: the other commands need none of what serves, and are quick without it.
     if configuration.settings.server.workers > 1:
         from gateway.supervise import supervise

@@ -10,6 +10,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
+from gateway.telemetry.escaping import encodable, escaped, escaped_json
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall, Usage
 
 Line = Callable[[Exchange], bytes]
@@ -140,7 +141,24 @@ def json_line(exchange: Exchange) -> bytes:
     )
 
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+
+
+def _encode(value: object) -> bytes:
+    try:
+        return escaped_json(_encoder.encode(value))
+    except UnicodeEncodeError:
+        return escaped_json(_encoder.encode(_encodable(msgspec.to_builtins(value))))
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _encodable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return encodable(value) if isinstance(value, str) else value
+
+
 NO_USAGE = Usage()
 KEPT, LONGEST = 1024, 1024  # frames, and characters of what a client chose in them
 LONGEST_AGENT = 200
@@ -173,7 +191,7 @@ def _frame(
             _member("event", "exchange"),
             b',"request_id":"%b"%b,"trace_id":"%b"',
             _member("method", method),
-            _member("path", _clean(path)),
+            _member("path", path),
             _member("route", route),
             _member("status", status or None),
             _member("outcome", outcome),
@@ -181,7 +199,7 @@ def _frame(
             _member("fault", fault),
             b"%b",
             _member("provider", provider),
-            _member("model", _clean(model[:200]) if model else None),
+            _member("model", model[:200] if model else None),
             _member("stream_mode", stream_mode),
             b"%b",
             _member("upstream_status", upstream_status),
@@ -199,7 +217,7 @@ def _frame(
 @lru_cache(KEPT)
 def _whence(peer: str, user_agent: str) -> bytes:
     """What tells of the client, as it stands in a line."""
-    return _own("peer", peer or None) + _own("user_agent", _clean(user_agent[:LONGEST_AGENT]) or None)
+    return _own("peer", peer or None) + _own("user_agent", user_agent[:LONGEST_AGENT] or None)
 
 
 @lru_cache(KEPT)
@@ -224,12 +242,21 @@ def text_line(exchange: Exchange) -> bytes:
         line.time[11:23],
         f"{line.status or '-'!s:>3}",
         f"{line.duration_ms or 0:>9.1f} ms",
-        line.method,
-        line.path,
+        _in_text(line.method),
+        _in_text(line.path),
     ]
     shown = {name: getattr(line, name) for name in _SHOWN}
-    parts += [f"{name}={value}" for name, value in shown.items() if value is not None and value != Outcome.COMPLETE]
-    return " ".join(parts).encode("utf-8", "backslashreplace") + b"\n"
+    known = {name: value for name, value in shown.items() if value is not None and value != Outcome.COMPLETE}
+    parts += [f"{name}={_in_text(value) if isinstance(value, str) else value}" for name, value in known.items()]
+    return " ".join(parts).encode() + b"\n"
+
+
+def _in_text(value: str) -> str:
+    """`value` as one word: in quotation marks where it has blanks, so that it makes no further fields."""
+    shown = escaped(value)
+    if shown.find(" ") < 0 and shown.find('"') < 0:
+        return shown
+    return '"' + shown.replace('"', '\\"') + '"'
 
 
 _SHOWN = (
@@ -260,7 +287,7 @@ def told(exchange: Exchange) -> Told:
         proxy_request_id=exchange.proxy_request_id,
         trace_id=exchange.trace.trace_id,
         method=exchange.method,
-        path=_clean(exchange.path),
+        path=exchange.path,
         route=exchange.route,
         status=exchange.status or None,
         outcome=exchange.outcome,
@@ -284,7 +311,7 @@ def told(exchange: Exchange) -> Told:
         estimated_tokens=_estimated(exchange.calls),
         retry=exchange.retry_count or None,
         peer=exchange.peer or None,
-        user_agent=_clean(exchange.user_agent[:LONGEST_AGENT]) or None,
+        user_agent=exchange.user_agent[:LONGEST_AGENT] or None,
         calls=[_call(each) for each in exchange.calls] if exchange.project or _is_repeated(exchange) else None,
     )
 
@@ -334,7 +361,7 @@ def _call(call: UpstreamCall) -> ToldCall:
 
 def _model(call: UpstreamCall) -> str | None:
     model = call.facts.response_model or call.facts.request_model
-    return _clean(model[:200]) if model else None
+    return model[:200] if model else None
 
 
 def _tokens(calls: Sequence[UpstreamCall]) -> tuple[int | None, int | None, int | None]:
@@ -374,11 +401,6 @@ def _second(second: int) -> str:
 @lru_cache(maxsize=64)
 def _second_in_ascii(second: int) -> bytes:
     return _second(second).encode("ascii")
-
-
-def _clean(text: str) -> str:
-    # Bytes that are no UTF-8 stand as surrogates, which JSON has no way to write.
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _level(outcome: Outcome) -> str:

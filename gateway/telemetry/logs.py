@@ -15,6 +15,7 @@ import orjson
 
 from gateway.settings import Log
 from gateway.telemetry import access_log
+from gateway.telemetry.escaping import encodable, escaped, escaped_json
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.log_writer import LogWriter
 
@@ -124,21 +125,22 @@ class LineHandler(logging.Handler):
         served = _spoken_for()
         if not self._as_json:
             whose = f" request_id={served.id} trace_id={served.trace.trace_id}" if served else ""
-            said = f"{when[11:23]} {record.levelname.lower()} {record.getMessage()}{whose}"
-            text = said + (f"\n{trace}" if trace else "")
-            self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            said = f"{when[11:23]} {record.levelname.lower()} {escaped(record.getMessage())}{whose}"
+            # What an error says may have line ends: none of its lines looks like one of the log's own.
+            lines = [said, *(f"    {escaped(line)}" for line in (trace or "").split("\n") if line)]
+            self._writer.write("\n".join(lines).encode() + b"\n")
             return
         line = {
             "time": when,
             "level": record.levelname.lower(),
             "event": getattr(record, "event", "log"),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": encodable(record.getMessage()),
         }
         if served:
             line |= {"request_id": served.id, "trace_id": served.trace.trace_id}
         if trace:
-            line["traceback"] = trace
-        self._writer.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str))
+            line["traceback"] = encodable(trace)
+        self._writer.write(escaped_json(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str)))
 
     formatter_of_traces = logging.Formatter()

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import Fault
 from gateway.telemetry import access_log
-from gateway.telemetry.exchange import Outcome, Usage
+from gateway.telemetry.exchange import Exchange, Outcome, Usage
 from tests.made_exchanges import call, chat, exchange
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "log.md"
@@ -128,6 +128,50 @@ def test_a_project_lists_its_calls_and_sums_their_tokens() -> None:
     assert [each["step"] for each in told["calls"]] == ["points", "writer"]
     assert [each["model"] for each in told["calls"]] == ["gpt-4o", "other"]
     assert (told["input_tokens"], told["output_tokens"]) == (4, 6)
+
+
+HOSTILE = [
+    *("a\r\n12:00:00 200 forged", '"}', "\udcff\udc80", "\x00", "a\x1b[2Kb", "a\x7fb", "a\x85b", "a\x9bb"),
+    *("a\u2028b\u2029c", "a\u202eb\u202c", "a\u2066b\u2069", "a\u200fb", "a\ufeffb", "ordinary", "\u65e5\u672c \u00e9"),
+]
+HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+OF_EXCHANGE = ("proxy_request_id", "method", "path", "client", "stream_mode", "session", "peer", "user_agent")
+# A frame for one call, the table where the path is too long for one, and where there are several calls.
+WAYS: dict[str, dict[str, object]] = {"framed": {}, "long": {"path": "/" + "x" * 2000}, "several": {}}
+
+
+def hostile(way: str, field: str, text: str) -> Exchange:
+    """An exchange in which the client or the provider chose `text` for `field`."""
+    of_call: dict[str, Any] = {"facts": chat(text if field == "model" else "gpt-4o")}
+    if field == "upstream_request_id":
+        of_call["request_id"] = text
+    facts = {**WAYS[way], **({field: text} if field in OF_EXCHANGE else {})}
+    calls = [call(**of_call) for _ in range(2 if way == "several" else 1)]
+    return exchange(*calls, **facts)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("field", [*OF_EXCHANGE, "model", "upstream_request_id"])
+@pytest.mark.parametrize("way", list(WAYS))
+def test_no_value_breaks_a_line_or_steers_a_terminal(way: str, field: str, text: str) -> None:
+    made = hostile(way, field, text)
+    for line in (access_log.json_line(made), access_log.text_line(made)):
+        shown = line.decode()
+        assert shown.endswith("\n")
+        assert HIDDEN.findall(shown[:-1]) == []
+    told = json.loads(access_log.json_line(made))
+    if field in told and not (way == "long" and field == "path"):
+        assert told[field] == text.encode("utf-8", "backslashreplace").decode()
+
+
+def test_a_line_for_a_terminal_shows_what_was_escaped() -> None:
+    line = access_log.text_line(hostile("framed", "model", "a\r\nb\x85\u2028")).decode()
+    assert r" model=a\x0d\x0ab\x85\u2028 " in line
+
+
+def test_a_value_with_blanks_makes_no_fields_of_its_own() -> None:
+    line = access_log.text_line(hostile("framed", "model", 'gpt client=admin "x"')).decode()
+    assert r' model="gpt client=admin \"x\"" ' in line
 
 
 @pytest.mark.parametrize("text", ["a\nb", '"}', "\udcff\udc80", "\x00", "é" * 300])

@@ -138,3 +138,25 @@ def test_lines_of_requests_without_a_key_are_bounded_in_each_second_and_the_rest
     assert [each for each in ids if each.startswith("None")] == [f"None-{s}-{n}" for s in (10, 11) for n in range(3)]
     assert len([each for each in ids if each.startswith("team-a")]) == 10
     assert view.omitted == 4
+
+
+HOSTILE = "a\r\n12:00:00.000 error forged\x1b[2K\x7f\x85\x9b\u2028\u202e\udc80"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_neither_a_message_nor_an_error_forges_a_line(kept: Kept, form: str) -> None:
+    logs.through(kept, Log(format=form))  # type: ignore[arg-type]
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logging.getLogger("gateway").exception("a bug: %s", HOSTILE)
+    (written,) = kept.lines
+    lines = written.decode().split("\n")[:-1]
+    for line in lines:
+        assert re.findall("[\x00-\x1f\x7f-\x9f\u2028-\u202e]", line) == []
+    assert [line for line in lines[1:] if not line.startswith("    ")] == []
+    if form == "json":
+        told = json.loads(written)
+        assert told["message"] == "a bug: " + HOSTILE.replace("\udc80", "\\udc80")
+    else:
+        assert r"a bug: a\x0d\x0a12:00:00.000 error forged\x1b[2K\x7f\x85\x9b\u2028\u202e\udc80" in lines[0]
