@@ -20,8 +20,10 @@ RUN python3 -m venv /opt/pip \
 
 COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY gateway gateway
+# /projects: where projects are mounted or copied (docs/projects.md). It comes last in the search path and replaces nothing.
 RUN /opt/pip/bin/pip wheel --no-deps --no-build-isolation -w project . \
-    && /opt/pip/bin/pip --python /opt/gateway/bin/python install --no-index --no-deps project/*.whl
+    && /opt/pip/bin/pip --python /opt/gateway/bin/python install --no-index --no-deps project/*.whl \
+    && echo /projects >"$(/opt/gateway/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/projects.pth"
 
 
 FROM ${PYTHON_IMAGE}

@@ -68,10 +68,20 @@ class Image:
         """What a command in the container says on standard output."""
         return self.storage.run("run", "--isolation", "chroot", self.container, "--", *command)
 
-    def exit_code(self, *command: str, **variables: str) -> int:
-        """How a command in the container ends."""
+    def with_layers_of(self, folder: Path, name: str) -> "Image":
+        """An image called `name` that the Dockerfile in `folder` builds on this one."""
+        self.storage.run(
+            *("bud", "--isolation", "chroot", "--format", "docker", "--network", "host", "--pull-never"),
+            *("--layers=false", "--tag", name, str(folder)),
+        )
+        return Image(self.storage, self.storage.run("from", "--pull-never", name).strip())
+
+    def exit_code(self, *command: str, mount: tuple[Path, str] | None = None, **variables: str) -> int:
+        """How a command in the container ends; with a directory of this machine mounted to be read, if there is one."""
+        mounted = ["--volume", f"{mount[0]}:{mount[1]}:ro"] if mount else []
+        options = ["--isolation", "chroot", *mounted, *_set(variables)]
         return subprocess.run(
-            [self.storage.program, "run", "--isolation", "chroot", *_set(variables), self.container, "--", *command],
+            [self.storage.program, "run", *options, self.container, "--", *command],
             env=self.storage.environment,
             capture_output=True,
             timeout=60,

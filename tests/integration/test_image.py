@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 import gateway
+from gateway.projects.skeleton import write_skeleton
 from tests import needing
 from tests.integration.image import BASE, IMAGE, Image, built, descendants
 from tests.process import free_port
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.integration
 KEY = "gw_alice-3f9c1e7a5b2d4860-9e8d7c6b5a4f3e2d"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ASKED_FOR = "all" in os.environ.get("GATEWAY_TEST_REQUIRE", "") or "GATEWAY_TEST_IMAGE" in os.environ
-OUR_MEGABYTES = 100
+OUR_MEGABYTES = 115
+README = (needing.ROOT / "README.md").read_text()
 SERVES_AND_TAKES_FILES = {"/tmp", "/var/tmp", "/run/lock", "/dev/shm"}
 
 
@@ -119,6 +121,34 @@ async def test_without_a_configuration_it_says_what_it_needs(image: Image) -> No
     assert process.returncode != 0
     assert b"GATEWAY_API_KEYS" in written
     assert b"Traceback" not in written
+
+
+async def test_the_demo_is_one_line(image: Image) -> None:
+    assert "\n    docker run --rm --network host --env GATEWAY_HOST=127.0.0.1 llm-gateway\n" in README
+    port = str(free_port())
+    async with image.running(GATEWAY_HOST="127.0.0.1", GATEWAY_PORT=port):
+        assert (await _asked(f"http://127.0.0.1:{port}/health"))["version"] == gateway.__version__
+
+
+def test_a_project_gets_in_by_the_guides_dockerfile_or_by_a_mounted_directory(image: Image, tmp_path: Path) -> None:
+    write_skeleton("haiku", tmp_path)
+    (recipe,) = re.findall(r"(?ms)^```dockerfile\n(.*?)^```$", (needing.ROOT / "docs/projects.md").read_text())
+    assert "\nFROM llm-gateway\n" in recipe
+    (tmp_path / "Dockerfile").write_text(recipe.replace("FROM llm-gateway\n", f"FROM {IMAGE}\n"))
+    own = image.with_layers_of(tmp_path, "localhost/llm-gateway:haiku")
+    bound = {"GATEWAY_PROJECT_HAIKU_ROLE_WRITER": "openai/gpt-4o-mini"}
+    keys = {"GATEWAY_API_KEYS": f"alice={KEY}", "OPENAI_API_KEY": "sk-unused-8c6f1f2e3d4b5a69"}
+    assert own.exit_code("python", "-m", "gateway", "check", **bound, **keys) == 0
+    named = {"GATEWAY_PROJECTS": "haiku", **bound, **keys}
+    assert image.exit_code("python", "-m", "gateway", "check", **named) == 2
+    mounted = own.files / "projects"
+    assert image.exit_code("python", "-m", "gateway", "check", mount=(mounted, "/projects"), **named) == 0
+
+
+def test_what_lies_in_projects_replaces_nothing_of_the_image(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise SystemExit(9)")
+    tmp_path.chmod(0o755)
+    assert image.exit_code("python", "-c", "import aiohttp", mount=(tmp_path, "/projects")) == 0
 
 
 async def _asked(url: str) -> dict[str, str]:

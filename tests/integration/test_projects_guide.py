@@ -75,7 +75,7 @@ def files() -> Iterator[tuple[str, str]]:
     yield from ((step["file"], step["text"]) for step in STEP.finditer(GUIDE) if step["file"])
 
 
-NEW, TEST, INSTALL, START, CALL, STREAM = steps("sh")
+NEW, TEST, INSTALL, START, CALL, STREAM, MOUNT = steps("sh")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,21 @@ def test_the_skeleton_has_the_files_that_the_guide_shows(reader: Reader) -> None
     shown = next(text for text in steps("text") if text.startswith("haiku/"))
     for line in shown.splitlines()[1:]:
         assert (reader.folder / "haiku" / line.split()[0]).is_file(), line
+
+
+def test_whatever_the_guide_runs_comes_with_python_or_the_gateway_or_was_installed_before() -> None:
+    there = {"pip", "gateway"}
+    for command in steps("sh"):
+        for install, run in re.findall(r"python -m (?:pip install (\w+)$|(\w+))", command, re.MULTILINE):
+            assert install or run in there, command
+            there.add(install or run)
+    assert "pytest" in there
+
+
+def test_a_mounted_directory_is_made_by_pip_and_read_where_the_image_looks(reader: Reader) -> None:
+    assert "pip install --target projects ./haiku\n" in MOUNT
+    assert "projects:/projects:ro" in MOUNT
+    assert "echo /projects >" in (ROOT / "Dockerfile").read_text()
 
 
 def test_the_project_answers_as_the_guide_says(reader: Reader, served: Served) -> None:
