@@ -15,10 +15,14 @@ import sys
 from pathlib import Path
 
 CHANGELOG = Path("CHANGELOG.md")
-VERSIONED = Path("gateway/__init__.py")
+VERSIONED = (
+    Path("gateway/__init__.py"),
+    Path("deploy/helm/llm-gateway/Chart.yaml"),
+    Path("deploy/kubernetes/kustomization.yaml"),
+)
 UNRELEASED = "## [Unreleased]"
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-rc\.([1-9]\d*))?")
-ASSIGNMENT = re.compile(r'(?m)^(__version__(?:: \w+)? = )"([^"]+)"$')
+ASSIGNMENT = re.compile(r'(?m)^(__version__(?:: \w+)? = |(?:version|appVersion): |\s+newTag: )"[^"]+"$')
 CHECKS = ("scripts/check", "scripts/test")
 
 
@@ -46,7 +50,7 @@ def main() -> int:
             print(f"release: {check} fails", file=sys.stderr)
             return 1
     write(asked.version, datetime.datetime.now(datetime.UTC).date().isoformat())
-    git("commit", "--quiet", "--message", f"Release {asked.version}", "--", str(CHANGELOG), str(VERSIONED))
+    git("commit", "--quiet", "--message", f"Release {asked.version}", "--", *map(str, (CHANGELOG, *VERSIONED)))
     git("tag", "--annotate", f"v{asked.version}", "--cleanup=verbatim", "--message", f"v{asked.version}\n\n{notes}")
     print(f"Released. To publish: git push origin HEAD v{asked.version}")
     return 0
@@ -63,8 +67,7 @@ def problems(version: str) -> list[str]:
     newest = max((tag for tag in tags if SEMANTIC.fullmatch(tag)), key=precedence, default=None)
     if newest and precedence(version) <= precedence(newest):
         found.append(f"{version} is not newer than {newest}, which is tagged")
-    if not ASSIGNMENT.search(VERSIONED.read_text(encoding="utf-8")):
-        found.append(f"{VERSIONED} has no __version__")
+    found += [f"{path} has no version" for path in VERSIONED if not ASSIGNMENT.search(path.read_text(encoding="utf-8"))]
     changelog = CHANGELOG.read_text(encoding="utf-8")
     if not re.search(r"(?m)^- ", notes_of(changelog, None)):
         found.append(f"{CHANGELOG} tells nothing under {UNRELEASED}")
@@ -86,8 +89,9 @@ def write(version: str, day: str) -> None:
         changelog = CHANGELOG.read_text(encoding="utf-8")
         released = changelog.replace(UNRELEASED, f"{UNRELEASED}\n\n## [{version}] - {day}", 1)
         CHANGELOG.write_text(released, encoding="utf-8")
-    code = VERSIONED.read_text(encoding="utf-8")
-    VERSIONED.write_text(ASSIGNMENT.sub(rf'\g<1>"{version}"', code, count=1), encoding="utf-8")
+    for path in VERSIONED:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(ASSIGNMENT.sub(rf'\g<1>"{version}"', text), encoding="utf-8")
 
 
 def is_candidate(version: str) -> bool:

@@ -36,7 +36,14 @@ def test_the_page_of_settings_lists_what_is_read(variables: list[Variable]) -> N
     assert shown == as_markdown(variables), RENEW
 
 
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "nginx/README.md", *ROOT.glob("tests/*/README.md")]
+PAGES = [
+    *(
+        each
+        for pattern in ("*.md", "docs/*.md", "deploy/*/README.md", "tests/*/README.md")
+        for each in ROOT.glob(pattern)
+    ),
+    ROOT / "nginx/README.md",
+]
 NOT_THE_GATEWAYS = re.compile(r"GATEWAY_(KEY|TEST_\w+)")
 """What shells and tests call theirs."""
 

@@ -1,6 +1,7 @@
 """`scripts/release` in a repository of its own: what it writes, and what it refuses."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.needing import ROOT, program
 
 pytestmark = pytest.mark.integration
 
+DEPLOYED = ("deploy/helm/llm-gateway/Chart.yaml", "deploy/kubernetes/kustomization.yaml")
 CHANGELOG = """# Changelog
 
 ## [Unreleased]
@@ -32,6 +34,9 @@ class Repository:
         self.folder = folder
         (folder / "gateway").mkdir()
         (folder / "gateway/__init__.py").write_text('"""It."""\n\n__version__ = "0.1.0"\n')
+        for path in DEPLOYED:
+            (folder / path).parent.mkdir(parents=True)
+            shutil.copy(ROOT / path, folder / path)
         (folder / "CHANGELOG.md").write_text(CHANGELOG)
         (folder / "scripts").mkdir()
         for name in ("release", "release.py", "environment.sh"):
@@ -79,6 +84,9 @@ def test_a_release_writes_version_and_changelog_and_tags_them_with_the_notes(rep
     code, said = repository.release("0.2.0")
     assert code == 0, said
     assert '__version__ = "0.2.0"' in (repository.folder / "gateway/__init__.py").read_text()
+    chart, kustomization = [(repository.folder / path).read_text() for path in DEPLOYED]
+    assert re.findall(r"(?m)^(\w*[vV]ersion): (.+)$", chart)[1:3] == [("version", '"0.2.0"'), ("appVersion", '"0.2.0"')]
+    assert '    newTag: "0.2.0"\n' in kustomization
     changelog = (repository.folder / "CHANGELOG.md").read_text()
     assert "## [Unreleased]\n\n## [0.2.0] - 20" in changelog
     assert repository.git("status", "--porcelain") == ""

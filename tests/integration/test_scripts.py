@@ -328,7 +328,7 @@ def test_continuous_integration_installs_what_is_missing_and_requires_everything
     assert [line for line in lines if not line.startswith("sudo")] == [
         "apt-get update ",
         "apt-get install --yes --no-install-recommends redis-server chromium socat "
-        "buildah crun mmdebstrap nodejs npm python3 python3-venv noninteractive",
+        "buildah crun mmdebstrap nodejs npm kubernetes-client systemd python3 python3-venv noninteractive",
         "check all",
         "test all",
     ]
