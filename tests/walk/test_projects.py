@@ -20,6 +20,7 @@ import gateway.projects.demo as samples
 from gateway.mock_upstream import JOURNAL, Journal, mock_app, serving
 from gateway.projects.running import Run
 from gateway.telemetry.exchange import Outcome
+from gateway.upstream.chat import Chat
 from tests.running import KEY, OTHER_KEY, PROVIDER_KEY, Running, environ, run_gateway
 
 SUMMARY = "/projects/demo/summary"
@@ -94,6 +95,22 @@ def events(stream: bytes) -> list[tuple[str, Any]]:
         fields = dict(line.split(": ", 1) for line in block)
         found.append((fields["event"], json.loads(fields["data"])))
     return found
+
+
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21"])
+async def test_anthropics_models_are_called_in_the_version_that_is_set(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    def asking(self: Chat, role: str, prompt: Any, **parameters: Any) -> Any:
+        return stream(self, role, prompt, temperature=0.5, top_p=0.9, top_k=5, **parameters)
+
+    stream = Chat.stream
+    monkeypatch.setattr(Chat, "stream", asking)
+    gateway = await stage.play(settings={"GATEWAY_ANTHROPIC_VERSION": version})
+    status, _ = await asked(gateway, SUMMARY, TEXT)  # the mock refuses what that version of the API refuses
+    assert status == 200
+    called = [dict(arrival.headers) for arrival in stage.journal.arrivals if arrival.target == "/v1/messages"]
+    assert [fields["anthropic-version"] for fields in called] == [version]
 
 
 async def test_a_summary_chains_two_models_of_two_apis(demo: Running) -> None:
