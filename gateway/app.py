@@ -18,7 +18,7 @@ from gateway.access.tickets import Tickets, TicketStore
 from gateway.access.upload_tokens import UploadTokens
 from gateway.configuration import Configuration
 from gateway.downstream.api_document import render
-from gateway.downstream.client_address import origin_reader
+from gateway.downstream.client_address import Trusts, origin_reader, trusted_proxies
 from gateway.downstream.cors import open_to_pages, preflights
 from gateway.downstream.demo_app import demo_routes, ticket_routes
 from gateway.downstream.directory import Directory
@@ -93,6 +93,7 @@ class Gateway:
     lifecycle: Lifecycle
     figures: Gathered
     fallbacks: Fallbacks
+    trusts: Trusts
     take_over: Callable[[Configuration], None]
     """What can change while requests run: keys and their scopes, limits, prices."""
 
@@ -191,7 +192,7 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
         gate.budgets.replace(fresh.settings.rates.rules)
         limited.prices = fresh.settings.prices
 
-    return Gateway(app, recorder, metrics, lifecycle, figures, fallbacks, take_over)
+    return Gateway(app, recorder, metrics, lifecycle, figures, fallbacks, trusted_proxies(settings.proxies), take_over)
 
 
 def _sign(request: web.Request, response: web.StreamResponse) -> None:

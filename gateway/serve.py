@@ -150,6 +150,7 @@ class Listener:
             ),
             on_malformed=self._malformed,
             fallbacks=gateway.fallbacks,
+            trusts=gateway.trusts,
         )
 
     async def __aenter__(self) -> "Listener":

@@ -47,6 +47,8 @@ class Told(Protocol):
     def headers(self) -> MultiMapping[str]: ...
 
 
+Trusts = Callable[[str], bool]
+"""Whether an address is a trusted proxy's."""
 ReadOrigin = Callable[[str, str, Told], Origin]
 
 
@@ -55,6 +57,15 @@ def origin_reader(settings: ProxySettings) -> ReadOrigin:
     if not settings.trusted:
         return _as_connected
     return _Believing(settings).origin
+
+
+def trusts_nobody(address: str) -> bool:
+    return False
+
+
+def trusted_proxies(settings: ProxySettings) -> Trusts:
+    """What knows the addresses of trusted proxies."""
+    return _Believing(settings).trusts if settings.trusted else trusts_nobody
 
 
 def _as_connected(peer: str, host: str, told: Told) -> Origin:
@@ -67,10 +78,10 @@ class _Believing:
     def __init__(self, settings: ProxySettings) -> None:
         self._networks = settings.trusted
         self._fields = settings.fields
-        self._trusts = lru_cache(4096)(self._is_trusted)
+        self.trusts = lru_cache(4096)(self._is_trusted)
 
     def origin(self, peer: str, own_host: str, told: Told) -> Origin:
-        if not self._trusts(peer):
+        if not self.trusts(peer):
             return _as_connected(peer, own_host, told)
         farthest, fields = Hop(peer), told.headers
         scheme, host = "", ""
@@ -80,7 +91,7 @@ class _Believing:
             if not hop.address:
                 break
             farthest = hop
-            if not self._trusts(hop.address):
+            if not self.trusts(hop.address):
                 break
         return Origin(farthest.address, scheme or "http", host or own_host, _request_id(fields))
 

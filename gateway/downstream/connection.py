@@ -212,6 +212,8 @@ class GuardedConnection(RequestHandler):
             if self._last or self._close:
                 self._deaf = True
                 break
+            if message.path[0] != "/":
+                message = request_head.in_origin_form(message, may_be_https=self._may_be_https())
             objection = objection_to(message)
             if objection is None and self._head_bytes + size > self._bounds.max_head_bytes:
                 objection = request_head.objection_to_size(message, self._bounds.max_head_bytes)
@@ -234,6 +236,10 @@ class GuardedConnection(RequestHandler):
         self._head_bytes = 0
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
+
+    def _may_be_https(self) -> bool:
+        peer = self.peername[0] if isinstance(self.peername, tuple) else ""
+        return self.ssl_context is not None or self._server.trusts(peer)
 
     def _enqueue(self, message: Message | _ErrInfo, payload: StreamReader) -> None:
         self._request_count += 1

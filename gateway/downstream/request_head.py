@@ -14,6 +14,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from gateway.errors import (
     ExpectationFailed,
@@ -77,7 +78,7 @@ def objection_to(message: RawRequestMessage) -> Objection | None:
             return _CODING_IN_1_0
     if message.method in _NOT_IMPLEMENTED:
         return _METHOD
-    # Origin-form alone (RFC 9112, section 3.2.1), and no fragment; the parser sees to it that all bytes are visible.
+    # Origin-form (RFC 9112, section 3.2.1), and no fragment; the parser sees to it that all bytes are visible.
     if target[0] != "/" or "#" in target:
         return _TARGET
     if not _is_host(fields.get(HOST, "none")):
@@ -92,6 +93,35 @@ def objection_to(message: RawRequestMessage) -> Objection | None:
         met = all(value.lower() == "100-continue" for value in fields.getall(EXPECT))
         return None if met else _EXPECTATION
     return None
+
+
+def in_origin_form(message: RawRequestMessage, *, may_be_https: bool) -> RawRequestMessage:
+    """The request with its target in origin-form, if that is in absolute-form and names the origin that `Host` names.
+
+    A server must accept absolute-form (RFC 9112, section 3.2.2). Where authority and `Host` differ, a proxy is to
+    believe the authority, but one in front may have believed `Host`. Such a request is returned as it came, and
+    `objection_to` refuses it. The same holds for https that came neither over TLS nor from a trusted proxy (RFC 9110,
+    section 7.4), and for user information (section 4.2.4).
+    """
+    found = _absolute_form(message.path)
+    if found is None:
+        return message
+    scheme, authority, target = found[1].lower(), found[2], found[3] or "/"
+    if scheme == "https" and not may_be_https:
+        return message
+    if _without_default_port(scheme, authority) != _without_default_port(scheme, message.headers.get(HOST, "")):
+        return message
+    if target[0] != "/":
+        target = f"/{target}"
+    path, _, query = target.partition("?")
+    return message._replace(path=target, url=URL.build(path=path, query_string=query, encoded=True))
+
+
+_absolute_form = re.compile(r"(https?)://([^/?#@]+)([/?].*)?", re.IGNORECASE | re.DOTALL).fullmatch
+
+
+def _without_default_port(scheme: str, authority: str) -> str:
+    return authority.lower().removesuffix(":80" if scheme == "http" else ":443").removesuffix(":")
 
 
 def to_come(messages: Sequence[tuple[RawRequestMessage, StreamReader]], data: bytes) -> int:

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.web_server import Server
 
 from gateway.downstream import request_head
+from gateway.downstream.client_address import Trusts, trusts_nobody
 from gateway.downstream.connection import GuardedConnection
 from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.dispatch import Dispatch
@@ -38,10 +39,12 @@ class GuardedServer(Server):
         on_malformed: Callable[[Malformed], None],
         refusal_body: RefusalBody,
         fallbacks: Fallbacks | None = None,
+        trusts: Trusts = trusts_nobody,
         **kwargs: Any,
     ) -> None:
         super().__init__(handler, **kwargs)
         self.bounds = bounds
+        self.trusts = trusts
         self.on_malformed = on_malformed
         self.known = KnownRequests(bounds, fallbacks)
         self._refusal_body = refusal_body
@@ -141,7 +144,8 @@ class GuardedServer(Server):
 class GuardedRunner(web.AppRunner):
     """`web.AppRunner` over guarded connections.
 
-    `on_malformed` hears of every request that never became one; `refusal_body` renders the answer to it.
+    `on_malformed` hears of every request that never became one; `refusal_body` renders the answer to it. `trusts` knows
+    the addresses of trusted proxies.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class GuardedRunner(web.AppRunner):
         on_malformed: Callable[[Malformed], None],
         refusal_body: RefusalBody = openai_shape,
         fallbacks: Fallbacks | None = None,
+        trusts: Trusts = trusts_nobody,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -164,7 +169,12 @@ class GuardedRunner(web.AppRunner):
             **kwargs,
         )
         self._guarded = partial(
-            GuardedServer, bounds=bounds, on_malformed=on_malformed, refusal_body=refusal_body, fallbacks=fallbacks
+            GuardedServer,
+            bounds=bounds,
+            on_malformed=on_malformed,
+            refusal_body=refusal_body,
+            fallbacks=fallbacks,
+            trusts=trusts,
         )
 
     async def _make_server(self) -> Server:
