@@ -142,8 +142,8 @@ def progress(event: Members) -> Sequence[tuple[int, bool]]:
     if isinstance(event.get("stop"), bool):  # as llama.cpp's own `/completion` tells it, once for each prompt
         return ((count(event.get("index")) or 0, event["stop"]),)
     choices: Sequence[Members] = objects(event.get("choices")) or (event,)
-    told = [(count(choice.get("index")) or 0, bool(choice.get("finish_reason")), choice) for choice in choices]
-    return [(index, finished) for index, finished, choice in told if finished or _speaks(choice, event)]
+    mentions = [(count(choice.get("index")) or 0, bool(choice.get("finish_reason")), choice) for choice in choices]
+    return [(index, finished) for index, finished, choice in mentions if finished or _speaks(choice, event)]
 
 
 def _speaks(choice: Members, event: Members) -> bool:
