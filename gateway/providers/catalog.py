@@ -157,7 +157,7 @@ def _in_dialect(reader: Reader, declared: Provider) -> Provider:
         return declared
     custom, credential = CUSTOMS[asked], declared.credential
     if credential is not None:
-        credential = replace(credential, header=custom.credential.header, template=custom.credential.template)
+        credential = replace(custom.credential, env=credential.env, required=credential.required)
     return replace(declared, dialect=custom.dialect, credential=credential, default_headers=custom.default_headers)
 
 

@@ -31,10 +31,14 @@ class Custom:
 
 
 OPENAI = Custom(OpenAIDialect(), Credential("authorization", BEARER))
-ANTHROPIC = Custom(AnthropicDialect(), Credential("x-api-key"), {ANTHROPIC_VERSION: VERSION})
-# Google's OpenAI-compatible API refuses a request without `Authorization`.
-GEMINI_CREDENTIAL = Credential("x-goog-api-key", bearer_below="/v1beta/openai/")
-GEMINI = Custom(GeminiDialect(), GEMINI_CREDENTIAL)
+# Compatible APIs take the key as OpenAI's SDK sends it.
+ANTHROPIC = Custom(
+    AnthropicDialect(),
+    Credential("x-api-key", bearer_below="/v1/chat/completions"),
+    {ANTHROPIC_VERSION: VERSION},
+)
+# Google's refuses a request to its OpenAI-compatible API without `Authorization`.
+GEMINI = Custom(GeminiDialect(), Credential("x-goog-api-key", bearer_below="/v1beta/openai/"))
 
 CUSTOMS: Mapping[str, Custom] = {custom.dialect.name: custom for custom in (OPENAI, ANTHROPIC, GEMINI)}
 
@@ -82,7 +86,7 @@ DECLARATIONS = (
         "anthropic",
         URL("https://api.anthropic.com"),
         ANTHROPIC.dialect,
-        Credential("x-api-key", env=("ANTHROPIC_API_KEY",)),
+        replace(ANTHROPIC.credential, env=("ANTHROPIC_API_KEY",)),
         default_headers=ANTHROPIC.default_headers,
         models=(
             "claude-opus-5-5",
@@ -100,7 +104,7 @@ DECLARATIONS = (
         URL("https://generativelanguage.googleapis.com"),
         GEMINI.dialect,
         # GOOGLE_API_KEY may be meant for other APIs of Google, hence second.
-        replace(GEMINI_CREDENTIAL, env=("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+        replace(GEMINI.credential, env=("GEMINI_API_KEY", "GOOGLE_API_KEY")),
         system="google",
         models=("gemini-3.8-flash", "gemini-3.5-flash", "gemini-2.5-pro", "gemini-2.5-flash", "gemini-embedding-001"),
     ),

@@ -20,7 +20,7 @@ SENT = [
     ("openai", "/v1/embeddings", "https://api.openai.com/v1/embeddings", EMBEDDINGS, BEARER),
     ("anthropic", "/v1/messages", "https://api.anthropic.com/v1/messages", CHAT, X_API_KEY),
     ("anthropic", "/v1/messages/batches", "https://api.anthropic.com/v1/messages/batches", NONE, X_API_KEY),
-    ("anthropic", "/v1/chat/completions", "https://api.anthropic.com/v1/chat/completions", CHAT, X_API_KEY),
+    ("anthropic", "/v1/chat/completions", "https://api.anthropic.com/v1/chat/completions", CHAT, BEARER),
     (
         "gemini",
         "/v1beta/models/g:generateContent",

@@ -185,19 +185,20 @@ def test_any_other_name_makes_a_further_provider() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "header", "headers"),
+    ("dialect", "header", "bearer_below", "headers"),
     [
-        ("anthropic", "x-api-key", {"anthropic-version": "2023-06-01"}),
-        ("GEMINI", "x-goog-api-key", {}),
-        ("openai", "authorization", {}),
+        ("anthropic", "x-api-key", "/v1/chat/completions", {"anthropic-version": "2023-06-01"}),
+        ("GEMINI", "x-goog-api-key", "/v1beta/openai/", {}),
+        ("openai", "authorization", "", {}),
     ],
 )
-def test_a_dialect_brings_its_customs(dialect: str, header: str, headers: dict[str, str]) -> None:
+def test_a_dialect_brings_its_customs(dialect: str, header: str, bearer_below: str, headers: dict[str, str]) -> None:
     environ = {"GATEWAY_PROVIDER_X1_BASE_URL": "http://10.0.0.9", "GATEWAY_PROVIDER_X1_DIALECT": dialect}
     provider = read(**environ)["x1"]
     assert provider.dialect.name == dialect.lower()
     assert provider.credential is not None
-    assert provider.credential.header == header
+    assert (provider.credential.header, provider.credential.bearer_below) == (header, bearer_below)
+    assert provider.credential.required is False
     assert provider.default_headers == headers
 
 
