@@ -182,7 +182,8 @@ class Relay:
         elif response.is_event_stream and not coded:
             error_frame = _to_events(response, translate.error_frame(dialect, StreamMode.SSE, exchange.id, call.path))
         if kind is None:
-            return await relay(request, reply, response, error_frame, flush_head=not response.ready)
+            flush_head = response.is_event_stream and not response.ready
+            return await relay(request, reply, response, error_frame, flush_head=flush_head)
         assert shape is not None
         frames = translate.translated(response.chunks(), dialect, shape, streamed=response.is_event_stream)
         return await stream(request, reply, frames, error_frame, response)

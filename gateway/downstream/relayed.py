@@ -106,6 +106,10 @@ class RelayedResponse(web.StreamResponse):
             self._fill()
         return self._payload_writer
 
+    def withdraw(self, request: web.BaseRequest) -> None:
+        """Leave `request` to another response; nothing of this one must have been written."""
+        request._payload_writer = StreamWriter(request._protocol, request._loop)
+
     async def flush_head(self) -> None:
         """Send the head now, not with the first chunk: a stream's client wants to know that it has begun."""
         self._writer().send_headers()

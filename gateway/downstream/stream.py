@@ -1,6 +1,7 @@
 """The streaming core: a body in, a response out, and what happens when either side breaks off.
 
-Rule: once the head is out nothing is raised past here, and a response that is not all there never ends cleanly.
+Rule: once the head is out nothing is raised past here, and a response that is not all there never ends cleanly. Before
+that, an error can still be answered as such.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
-from gateway.downstream.guarded_request import GuardedRequest
+from gateway.downstream.guarded_request import GuardedRequest, has_begun
 from gateway.downstream.middlewares.errors import as_gateway_error
 from gateway.downstream.relayed import RelayedResponse
 from gateway.downstream.state import EXCHANGE, STARTED, ErrorFrame
@@ -54,7 +55,8 @@ async def relay(
 ) -> web.StreamResponse:
     """Send `body` as it arrives. A slow client slows the upstream.
 
-    The head goes ahead at once where `flush_head` is set, else with the first piece, in one write.
+    The head goes ahead at once where `flush_head` is set, else with the first piece, in one write. What fails before
+    anything was written is raised.
     """
     outflow = await _opened(request, response, flush_head=flush_head)
     return await _until_the_end(outflow, body.hand_over(outflow), error_frame, body)
@@ -107,10 +109,14 @@ async def _until_the_end(
         if exchange.error != Drained.code:
             outflow.client_left(source)
             raise
+        if outflow.withdraw():
+            raise
         _stop_cancelling()
         await outflow.break_off(error_frame(Drained()))
-    except Exception as exc:  # the status line is out: nothing may be raised past here
+    except Exception as exc:
         error = as_gateway_error(exc)
+        if outflow.withdraw():
+            raise error from exc
         exchange.failed(error)
         await outflow.break_off(error_frame(error))
     finally:
@@ -202,6 +208,15 @@ class Outflow:
         if source is not None and not self._is_short and not self._protocol.writing_paused:
             self.exchange.delivered = source.has_ended
         self.exchange.client_left()
+
+    def withdraw(self) -> bool:
+        """Let another response take the place of this one, if nothing of it is out."""
+        request, response = self._request, self.response
+        if not isinstance(response, RelayedResponse) or has_begun(request):
+            return False
+        response.withdraw(request)
+        del request[STARTED]
+        return True
 
     async def break_off(self, words: bytes) -> None:
         """Say `words` where the body stopped, and end the connection so that the body is visibly incomplete."""

@@ -243,8 +243,12 @@ def _timeouts(reader: Reader) -> Timeouts:
     )
     return Timeouts(
         connect=reader.seconds("GATEWAY_CONNECT_TIMEOUT", 5, "Seconds to connect to a provider"),
-        first_byte=reader.seconds("GATEWAY_FIRST_BYTE_TIMEOUT", 600, "Seconds until a provider begins to answer"),
-        idle=reader.seconds("GATEWAY_IDLE_TIMEOUT", 300, "Seconds a provider may fall silent inside an answer"),
+        first_byte=reader.seconds(
+            "GATEWAY_FIRST_BYTE_TIMEOUT", 600, "Seconds from a request to the first byte of its answer's body"
+        ),
+        idle=reader.seconds(
+            "GATEWAY_IDLE_TIMEOUT", 300, "Seconds a provider may fall silent inside the body of an answer"
+        ),
         pool_idle=reader.seconds("GATEWAY_POOL_IDLE_SECONDS", POOL_IDLE, about),
     )
 

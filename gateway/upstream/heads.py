@@ -59,3 +59,13 @@ def refuse_ambiguous(provider: str, head: Head) -> None:
     for coding in head.headers.getall(TRANSFER_ENCODING, ()):
         if coding.strip().lower() != "chunked":
             raise UpstreamError(f"{provider} sent a transfer coding that cannot be undone.")
+
+
+def rest_of_head(before: bytes, data: bytes) -> tuple[int, bytes]:
+    """How many bytes of `data` belong to the head that ended with `before` so far, and with what it ends now.
+
+    b"" where it is complete.
+    """
+    seen = before + data
+    end = seen.find(b"\r\n\r\n")
+    return (len(data), seen[-3:]) if end < 0 else (end + 4 - len(before), b"")

@@ -32,6 +32,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from gateway.errors import GatewayError
 from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.handed_over import Flow, HandedOver
+from gateway.upstream.heads import rest_of_head
 from gateway.upstream.known_response import Known, KnownResponse, learn
 from gateway.upstream.tap import Tap
 from gateway.upstream.transport import Sink
@@ -44,6 +45,7 @@ MAX_FIELDS = 256
 
 
 _NOTHING, _HEAD, _BODY, _DRAIN = Waiting.NOTHING, Waiting.HEAD, Waiting.BODY, Waiting.DRAIN
+_FIRST_BYTE = Waiting.FIRST_BYTE
 _should_close: Callable[[ResponseHandler], bool] = cast(Any, ResponseHandler.should_close).fget
 Response = tuple[RawResponseMessage | KnownResponse, StreamReader]
 
@@ -219,7 +221,13 @@ class UpstreamProtocol(ResponseHandler):
         """A head is in, with a body that a parser reads; without one it is followed since the head came."""
         if payload is not None:
             self.body = payload
-        self._head, self.waiting_for, self.heard = None, _BODY, True
+        self._head, body = None, self.body
+        if body.total_bytes or body.is_eof():
+            self.waiting_for, self.heard = _BODY, True
+            return
+        self.waiting_for = _FIRST_BYTE
+        if self.heard:  # the watch has not looked since the request was out; else its limit is running
+            self.heard, self.quiet_since = False, self._loop.time()
 
     def await_drain(self) -> None:
         self.waiting_for, self.heard = _DRAIN, True
@@ -394,7 +402,7 @@ class UpstreamProtocol(ResponseHandler):
             return
         self.silent = False
         while data and self._answer_body is None:
-            size = self._rest_of_head(data)
+            size, self._head_end = rest_of_head(self._head_end, data)
             super().data_received(data[:size])
             data = data[size:]
             if self._exception is not None or not data:
@@ -403,13 +411,6 @@ class UpstreamProtocol(ResponseHandler):
             self.force_close()
             return
         super().data_received(data)
-
-    def _rest_of_head(self, data: bytes) -> int:
-        """How many bytes of `data` belong to the head that is being read."""
-        seen = self._head_end + data
-        end = seen.find(b"\r\n\r\n")
-        self._head_end, before = seen[-3:] if end < 0 else b"", len(self._head_end)
-        return len(data) if end < 0 else end + 4 - before
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head, with its body, for whoever waits for it."""

@@ -91,6 +91,7 @@ class SessionExchange:
         self._wire: asyncio.Transport | None = None
         self._response: ClientResponse | None = None
         self._read = 0  # bytes
+        self._first_byte_by: float | None = None  # in the loop's time, once the request is out
         self._limit = asyncio.timeout(None)
         self._overdue: GatewayError = UpstreamTimeout()
         self.status = 0
@@ -134,12 +135,15 @@ class SessionExchange:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes; each read waits until the last chunk was taken."""
-        content, name = self._content, self._call.provider
+        content, name, idle = self._content, self._call.provider, self._transport.timeouts.idle
+        first_byte_by = self._first_byte_by
         while True:
             try:
-                async with asyncio.timeout(self._transport.timeouts.idle):
+                async with asyncio.timeout_at(first_byte_by) if not self._read else asyncio.timeout(idle):
                     chunk = await content.readany()
             except TimeoutError as error:
+                if not self._read:
+                    raise self._late() from error
                 raise IdleTimeout(f"{name} fell silent in the middle of its response.") from error
             except _BROKEN as error:
                 broken_off = UpstreamTruncated(f"{name} broke off in the middle of its response.")
@@ -222,8 +226,12 @@ class SessionExchange:
         return protocol
 
     def _request_is_out(self) -> None:
-        late = UpstreamTimeout(f"{self._call.provider} did not begin to answer within its first-byte timeout.")
-        self._expect_head_within(self._transport.timeouts.first_byte, late)
+        seconds = self._transport.timeouts.first_byte
+        self._first_byte_by = asyncio.get_running_loop().time() + seconds
+        self._expect_head_within(seconds, self._late())
+
+    def _late(self) -> UpstreamTimeout:
+        return UpstreamTimeout(f"{self._call.provider} did not begin to answer within its first-byte timeout.")
 
     def _expect_head_within(self, seconds: float | None, error: GatewayError | None = None) -> None:
         if self._response is not None or self._limit.expired():

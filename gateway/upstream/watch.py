@@ -18,6 +18,7 @@ class Waiting(Enum):
     DRAIN = 1
     HEAD = 2
     BODY = 3
+    FIRST_BYTE = 4  # of the body, whose head is in
 
 
 class Watch:
@@ -46,6 +47,8 @@ class Watch:
         for protocol in tuple(self.protocols):
             # Paused: the client is slow, the provider is not.
             if protocol.heard or protocol.waiting_for is Waiting.NOTHING or protocol.is_held_back:
+                if protocol.heard and protocol.waiting_for is Waiting.FIRST_BYTE:
+                    protocol.waiting_for = Waiting.BODY
                 protocol.heard = False
                 protocol.quiet_since = now
             else:
@@ -54,7 +57,7 @@ class Watch:
             self._handle = self._loop.call_later(self._period, self._sweep)
 
     def _judge(self, protocol: "UpstreamProtocol", quiet: float) -> None:
-        if protocol.waiting_for is Waiting.HEAD and quiet >= self._timeouts.first_byte:
+        if protocol.waiting_for in (Waiting.HEAD, Waiting.FIRST_BYTE) and quiet >= self._timeouts.first_byte:
             protocol.fail(UpstreamTimeout("The provider did not begin to answer within its first-byte timeout."))
         elif protocol.waiting_for is Waiting.BODY and quiet >= self._timeouts.idle:
             protocol.fail(IdleTimeout("The provider fell silent in the middle of its response."))

@@ -99,3 +99,49 @@ async def test_while_nobody_takes_anything_the_provider_cannot_send_on(
             before = sent
             await asyncio.sleep(0.1)
         assert sent < 32 << 20  # what buffers and sockets hold
+
+
+FRAMINGS = {
+    "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", b"late"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\nlate\r\n0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_the_first_byte_of_a_body_may_be_as_late_as_the_head(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, framing: str
+) -> None:
+    transport, (head, body) = connect(Timeouts(connect=5, first_byte=5, idle=0.2)), FRAMINGS[framing]
+    for _ in range(4):  # from the third on the response may be known by its shape
+        upstream.will(send(head), pause(0.5), send(body))
+        assert await whole(transport, get()) == b"late"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_a_body_that_never_begins_runs_into_the_first_byte_timeout(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole, framing: str
+) -> None:
+    transport, (head, _) = connect(Timeouts(connect=5, first_byte=0.3, idle=5)), FRAMINGS[framing]
+    for number in range(1, 5):
+        upstream.will(send(head), until_left())
+        with pytest.raises(UpstreamTimeout) as failed:
+            await whole(transport, get())
+        assert not isinstance(failed.value, IdleTimeout)
+        await asyncio.wait_for((await upstream.received(number)).closed.wait(), 5)
+
+
+async def test_that_timeout_begins_with_the_request_and_not_with_the_head(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    head, body = FRAMINGS["length"]
+    upstream.will(pause(0.6), send(head), pause(0.7), send(body))
+    with pytest.raises(UpstreamTimeout):
+        await whole(connect(Timeouts(connect=5, first_byte=1, idle=5)), get())
+
+
+async def test_once_a_body_has_begun_the_idle_timeout_holds(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    upstream.will(send(FRAMINGS["length"][0]), pause(0.1), send(b"la"), until_left())
+    with pytest.raises(IdleTimeout):
+        await whole(connect(Timeouts(connect=5, first_byte=30, idle=0.3)), get())

@@ -9,8 +9,10 @@ import aiohttp
 import pytest
 
 from gateway.telemetry.exchange import Outcome
+from tests.raw_http import connected
 from tests.running import KEY, OTHER_KEY, PROVIDER_KEY, Running, Start
 from tests.scripted import (
+    JSON_ANSWER,
     ScriptedUpstream,
     answer,
     begin,
@@ -560,3 +562,79 @@ async def test_server_timing_is_told_where_it_is_switched_on(start: Start, upstr
         gateway = await start(GATEWAY_SERVER_TIMING=switched)
         async with gateway.session.post(CHAT, json={}) as response:
             assert ("upstream;dur=" in response.headers.get("server-timing", "")) is told
+
+
+HEADS = {
+    "length": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n",
+    "chunks": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+REQUEST = f"POST {{}} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("framing", HEADS)
+@pytest.mark.parametrize(
+    ("path", "kind"), [(CHAT, "server_error"), ("/provider/anthropic/v1/messages", "timeout_error")]
+)
+async def test_an_answer_whose_body_never_begins_is_a_504_and_the_connection_goes_on(
+    start: Start, upstream: ScriptedUpstream, framing: str, path: str, kind: str
+) -> None:
+    gateway = await start(GATEWAY_FIRST_BYTE_TIMEOUT="0.3")
+    request = REQUEST.format(path) + "Content-Length: 2\r\n\r\n{}"
+    async with connected(gateway.port) as client:
+        for number in range(4):  # from the third on both heads are known by their shapes
+            upstream.will(send(HEADS[framing]), until_left())
+            await client.send(request)
+            late = await client.response()
+            assert (late.status, late.field("x-gateway-error")) == (504, b"upstream_timeout")
+            assert json.loads(late.body)["error"]["type"] == kind
+            assert late.field("x-gateway-request-id") is not None
+            await client.send(request)
+            answered = await client.response()
+            assert (answered.status, answered.body) == (200, JSON_ANSWER)
+            exchange = await gateway.exchange(2 * number + 1)
+            assert (exchange.status, exchange.outcome, exchange.error) == (
+                504, Outcome.UPSTREAM_TIMEOUT, "upstream_timeout",
+            )  # fmt: skip
+            assert [(call.status, call.error) for call in exchange.calls] == [(200, "upstream_timeout")]
+
+
+async def test_an_answer_that_breaks_before_its_body_begins_is_a_502(
+    gateway: Running, upstream: ScriptedUpstream
+) -> None:
+    upstream.will(send(HEADS["chunks"]), pause(0.05), close())
+    async with gateway.session.post(CHAT, json={}) as response:
+        assert (response.status, response.headers["x-gateway-error"]) == (502, "upstream_truncated")
+    assert (await gateway.exchange()).outcome is Outcome.UPSTREAM_TRUNCATED
+
+
+async def test_a_body_that_is_later_than_the_idle_timeout_comes_through(
+    start: Start, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start(GATEWAY_IDLE_TIMEOUT="0.2", GATEWAY_FIRST_BYTE_TIMEOUT="10")
+    upstream.will(send(HEADS["length"]), pause(0.6), send(JSON_ANSWER))
+    async with gateway.session.post(CHAT, json={}) as response:
+        assert (response.status, await response.read()) == (200, JSON_ANSWER)
+
+
+async def test_an_event_stream_that_never_begins_has_its_head_and_then_breaks_off(
+    start: Start, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start(GATEWAY_FIRST_BYTE_TIMEOUT="0.5")
+    upstream.will(begin(), until_left())
+    async with gateway.session.post(CHAT, json={"stream": True}) as response:
+        assert response.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+    assert (await gateway.exchange()).outcome is Outcome.UPSTREAM_TIMEOUT
+
+
+async def test_an_answer_that_is_drained_before_its_body_begins_is_a_503(
+    gateway: Running, upstream: ScriptedUpstream
+) -> None:
+    upstream.will(send(HEADS["length"]), until_left())
+    asking = asyncio.create_task(gateway.session.post(CHAT, json={}))
+    await upstream.received()
+    await asyncio.sleep(0.1)
+    gateway.gateway.recorder.end_all()
+    async with await asking as response:
+        assert (response.status, response.headers["x-gateway-error"]) == (503, "drained")
