@@ -143,15 +143,15 @@ async def test_a_fault_while_a_request_is_served_ends_it(monkeypatch: pytest.Mon
                 await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(("road", "status"), [("direct", 502), ("session", 500)])
+@pytest.mark.parametrize("road", ["direct", "session"])
 @pytest.mark.parametrize("place", ["feed_data", "data_received"])
 async def test_a_fault_while_a_provider_answers_is_an_answer(
-    start: Start, road: str, status: int, place: str, monkeypatch: pytest.MonkeyPatch
+    start: Start, road: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await start()
     monkeypatch.setattr(protocol.UpstreamProtocol, place, failing)
     async with connected(gateway.port) as client:
-        assert await post(client) == status
+        assert await post(client) == 500
 
 
 async def test_a_fault_while_a_stream_is_passed_on_breaks_it_off(
