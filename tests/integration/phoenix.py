@@ -32,48 +32,10 @@ main()
 
 
 class Phoenix:
-    """A Phoenix with an empty database in `folder`. A context manager."""
+    """A Phoenix that runs at `url`, and what it made of spans."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._python = tool(".venv-phoenix", "python")
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self._folder),
-            "PHOENIX_WORKING_DIR": str(self._folder),
-            "PHOENIX_SQL_DATABASE_URL": f"sqlite:///{self._folder}/phoenix.db",
-            "PHOENIX_HOST": "127.0.0.1",
-            "PHOENIX_PORT": str(self.port),
-            "PHOENIX_GRPC_PORT": str(free_port()),
-            "PHOENIX_TELEMETRY_ENABLED": "false",
-            "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
-            "PHOENIX_DISABLE_AGENT_ASSISTANT": "true",
-        }
-        self._log = (self._folder / "phoenix.log").open("wb")
-        self._process = subprocess.Popen(
-            [self._python, "-c", PROGRAM], env=environ, cwd=self._folder, stdout=self._log, stderr=subprocess.STDOUT
-        )
-        try:
-            self._wait_until_healthy()
-        except BaseException:
-            self.__exit__(*sys.exc_info())
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     async def projects(self) -> list[str]:
         return [project["name"] for project in (await self._get("/v1/projects"))["data"]]
@@ -115,6 +77,51 @@ class Phoenix:
     async def _get(self, path: str) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
             return dict(await response.json()) if response.status != 404 else {}
+
+
+class OwnPhoenix(Phoenix):
+    """A Phoenix with an empty database in `folder`. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._python = tool(".venv-phoenix", "python")
+        self.port = free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}")
+
+    def __enter__(self) -> Self:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._folder),
+            "PHOENIX_WORKING_DIR": str(self._folder),
+            "PHOENIX_SQL_DATABASE_URL": f"sqlite:///{self._folder}/phoenix.db",
+            "PHOENIX_HOST": "127.0.0.1",
+            "PHOENIX_PORT": str(self.port),
+            "PHOENIX_GRPC_PORT": str(free_port()),
+            "PHOENIX_TELEMETRY_ENABLED": "false",
+            "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
+            "PHOENIX_DISABLE_AGENT_ASSISTANT": "true",
+        }
+        self._log = (self._folder / "phoenix.log").open("wb")
+        self._process = subprocess.Popen(
+            [self._python, "-c", PROGRAM], env=environ, cwd=self._folder, stdout=self._log, stderr=subprocess.STDOUT
+        )
+        try:
+            self._wait_until_healthy()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
 
     def _wait_until_healthy(self) -> None:
         until = time.monotonic() + STARTS_WITHIN

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gateway.configuration import load
+from tests.integration.topology import KEYS
 from tests.needing import ROOT, tool
 
 pytestmark = pytest.mark.integration
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.integration
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES = {
     "demo": {"gateway-demo", "nginx-demo", "mock", "redis", "phoenix", "prometheus", "grafana"},
-    "test": {"gateway-demo", "nginx-demo", "mock", "redis", "suite"},
+    "test": {"gateway-demo", "nginx-demo", "mock", "redis", "phoenix", "prometheus", "suite"},
     "production": {"gateway", "nginx", "redis", "phoenix", "prometheus", "grafana"},
 }
 ASKED_BY_NOBODY = {"suite"}  # it ends by itself
@@ -145,6 +146,22 @@ def test_the_gateway_can_be_started_with_what_the_demo_tells_it() -> None:
     configuration = load({name: str(value) for name, value in environment.items()})
     assert {provider.name for provider in configuration.providers} == {"mock", "openai", "anthropic", "gemini"}
     assert configuration.demo_key is None
+
+
+def test_the_suite_is_given_what_runs_beside_it_and_the_keys_it_knows() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    given = services["suite"]["environment"]
+    hosts = {name: value.split("//")[1].split(":")[0] for name, value in given.items() if value.startswith("http")}
+    assert hosts == {
+        "GATEWAY_TEST_URL": "nginx-demo",
+        "GATEWAY_TEST_METRICS": "gateway",
+        "GATEWAY_TEST_PROMETHEUS": "prometheus",
+        "GATEWAY_TEST_PHOENIX": "phoenix",
+    }
+    assert set(services["suite"]["depends_on"]) == {"nginx-demo", "mock", "prometheus", "phoenix"}
+    taken = re.split(r",\s*", services["gateway-demo"]["environment"]["GATEWAY_API_KEYS"])
+    assert taken == [f"demo={given['GATEWAY_TEST_KEY']}", *KEYS[1:]]
+    assert "tests/integration/test_topology.py" in (ROOT / "tests/Dockerfile").read_text()
 
 
 def _demo(service: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The topology of docker-compose.yml, from processes: two gateways behind nginx, Redis, Prometheus, Phoenix, mock.
 
-Where GATEWAY_TEST_URL and GATEWAY_TEST_KEY name a running deployment, as in compose's test profile, it is that one.
+Where GATEWAY_TEST_URL names a running deployment, as in compose's test profile, it is that one.
 """
 
 import asyncio
@@ -24,7 +24,12 @@ KEY = "gw_alice-3f9c1e7a5b2d4860-9e8d7c6b5a4f3e2d"
 LIMITED_KEY = "gw_bob-71d0c2b3a4958677-0f1e2d3c4b5a6978"
 LIMIT = 5
 PROJECT_KEY = "gw_carol-2f6e5d4c3b2a1908-7a6b5c4d3e2f1a0b"
-PHOENIX_PROJECT = "topology"
+KEYS = (
+    f"alice={KEY}",
+    f"bob={LIMITED_KEY};requests={LIMIT}/minute",
+    f"carol={PROJECT_KEY};projects=demo;providers=mock",
+)
+PHOENIX_PROJECT = os.environ.get("GATEWAY_TEST_PHOENIX_PROJECT", "topology")
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Topology:
     gateways: list[Process] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
     edge: Edge | None = None
+    metrics: list[str] = field(default_factory=list)
     prometheus: str | None = None
     phoenix: Phoenix | None = None
 
@@ -51,8 +57,7 @@ class Topology:
     async def verified(self, *arguments: str, url: str | None = None) -> tuple[int, str]:
         """What scripts/verify says of it, and its exit code."""
         sees = [word for log in self.logs for word in ("--log", str(log))]
-        if self.own:
-            sees += ["--metrics", ",".join(f"{gateway.url}/metrics" for gateway in self.gateways)]
+        sees += ["--metrics", ",".join(self.metrics)]
         if self.phoenix:
             sees += ["--phoenix", self.phoenix.url, "--phoenix-project", PHOENIX_PROJECT]
         process = await asyncio.create_subprocess_exec(
@@ -70,7 +75,7 @@ class Topology:
 async def running(folder: Path, phoenix: Phoenix | None) -> AsyncIterator[Topology]:
     """The topology, all its parts ready."""
     if "GATEWAY_TEST_URL" in os.environ:
-        yield Topology(os.environ["GATEWAY_TEST_URL"], os.environ["GATEWAY_TEST_KEY"])
+        yield _deployed(phoenix)
         return
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_redis(folder))
@@ -84,14 +89,24 @@ async def running(folder: Path, phoenix: Phoenix | None) -> AsyncIterator[Topolo
         ports = [gateway.port for gateway in gateways]
         edge = await stack.enter_async_context(nginx(folder / "nginx", ports))
         prometheus = await stack.enter_async_context(_prometheus(folder, ports))
-        yield Topology(edge.url, KEY, gateways, logs, edge, prometheus, phoenix)
+        metrics = [f"{gateway.url}/metrics" for gateway in gateways]
+        yield Topology(edge.url, KEY, gateways, logs, edge, metrics, prometheus, phoenix)
+
+
+def _deployed(phoenix: Phoenix | None) -> Topology:
+    """What was started beforehand, with the other two keys as here."""
+    return Topology(
+        os.environ["GATEWAY_TEST_URL"],
+        os.environ["GATEWAY_TEST_KEY"],
+        metrics=os.environ["GATEWAY_TEST_METRICS"].split(","),
+        prometheus=os.environ["GATEWAY_TEST_PROMETHEUS"],
+        phoenix=phoenix,
+    )
 
 
 def _variables(mock: str, redis: str, phoenix: Phoenix | None, log: Path) -> dict[str, str]:
     names = {
-        "GATEWAY_API_KEYS": (
-            f"alice={KEY},bob={LIMITED_KEY};requests={LIMIT}/minute,carol={PROJECT_KEY};projects=demo;providers=mock"
-        ),
+        "GATEWAY_API_KEYS": ",".join(KEYS),
         "GATEWAY_REDIS_URL": redis,
         "GATEWAY_LOG_FILE": str(log),
         "GATEWAY_PROJECTS": "demo",
