@@ -73,8 +73,8 @@ async def delete_batch(request: web.Request) -> web.StreamResponse:
 def _result(request: web.Request, one: Json, seed: str) -> bytes:
     params = member(one, "params")
     model, directives = from_model(required(params, "model", str))
-    said = answer(ask(params, model), request.app[BEHAVIOUR].scripted(directives))
-    message = MessageReply(params, said, seed[-24:]).document()
+    reply = answer(ask(params, model), request.app[BEHAVIOUR].scripted(directives))
+    message = MessageReply(params, reply, seed[-24:]).document()
     result = {"type": "succeeded", "message": message}
     return orjson.dumps({"custom_id": one.get("custom_id"), "result": result}) + b"\n"
 

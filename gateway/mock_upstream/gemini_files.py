@@ -28,7 +28,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
         return await _part(request, request.query["upload_id"])
     if request.headers.get("X-Goog-Upload-Command") != "start":
         raise Refusal(400, "Uploads at the mock are resumable: X-Goog-Upload-Command: start")
-    asked = member(await read_json(request), "file")
+    file = member(await read_json(request), "file")
     await begin(request)
     shelf = request.app[SHELF]
     id = shelf.new_id()
@@ -36,8 +36,8 @@ async def upload(request: web.Request) -> web.StreamResponse:
         f"upload-{id}",
         Item(
             {
-                "name": text(asked.get("name"), f"files/mock-{id}"),
-                "displayName": text(asked.get("displayName"), ""),
+                "name": text(file.get("name"), f"files/mock-{id}"),
+                "displayName": text(file.get("displayName"), ""),
                 "mimeType": request.headers.get("X-Goog-Upload-Header-Content-Type", "application/octet-stream"),
             }
         ),

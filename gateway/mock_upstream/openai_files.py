@@ -47,7 +47,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     behaviour, _ = await begin(request)
     if not name or not purpose:
         raise Refusal(400, "'file' and 'purpose' are required.")
-    return await send_document(request, _kept(request, item, purpose, name), behaviour)
+    return await send_document(request, _store(request, item, purpose, name), behaviour)
 
 
 async def list_files(request: web.Request) -> web.StreamResponse:
@@ -80,8 +80,8 @@ async def create_batch(request: web.Request) -> web.StreamResponse:
     if body.get("endpoint") != _ENDPOINT:
         raise Refusal(400, f"The mock has batches of {_ENDPOINT} only.")
     shelf, source = request.app[SHELF], required(body, "input_file_id", str)
-    lines = [_answered(request, line) for line in bytes(shelf.get(source).content).splitlines() if line.strip()]
-    answers = _kept(request, Item({}, bytearray(b"".join(lines))), "batch_output", "output.jsonl")
+    lines = [_output_line(request, line) for line in bytes(shelf.get(source).content).splitlines() if line.strip()]
+    answers = _store(request, Item({}, bytearray(b"".join(lines))), "batch_output", "output.jsonl")
     batch = {
         "id": f"{BATCH}{shelf.new_id()}",
         "object": "batch",
@@ -116,7 +116,7 @@ async def _one(request: web.Request) -> web.StreamResponse:
     return await send_document(request, request.app[SHELF].get(request.match_info["id"]).document, behaviour)
 
 
-def _kept(request: web.Request, item: Item, purpose: str, name: str) -> Json:
+def _store(request: web.Request, item: Item, purpose: str, name: str) -> Json:
     shelf = request.app[SHELF]
     item.document = {
         "id": f"{FILE}{shelf.new_id()}",
@@ -131,15 +131,15 @@ def _kept(request: web.Request, item: Item, purpose: str, name: str) -> Json:
     return item.document
 
 
-def _answered(request: web.Request, line: bytes) -> bytes:
+def _output_line(request: web.Request, line: bytes) -> bytes:
     """One line of a batch's output, for one of its input."""
     try:
-        asked = orjson.loads(line)
+        entry = orjson.loads(line)
     except orjson.JSONDecodeError:
         raise Refusal(400, "Each line of the input file must be a JSON object.") from None
-    body = member(asked, "body") if isinstance(asked, dict) else {}
+    body = member(entry, "body") if isinstance(entry, dict) else {}
     model, directives = from_model(required(body, "model", str))
-    said = answer(ask_chat(body, model), request.app[BEHAVIOUR].scripted(directives))
-    document = ChatReply(body, said, f"{len(line):032x}").document()
+    reply = answer(ask_chat(body, model), request.app[BEHAVIOUR].scripted(directives))
+    document = ChatReply(body, reply, f"{len(line):032x}").document()
     response = {"status_code": 200, "request_id": "req_mock_batch", "body": document}
-    return orjson.dumps({"id": "batch_req_1", "custom_id": asked.get("custom_id"), "response": response}) + b"\n"
+    return orjson.dumps({"id": "batch_req_1", "custom_id": entry.get("custom_id"), "response": response}) + b"\n"

@@ -48,9 +48,10 @@ def progress(event: Members) -> Sequence[tuple[int, bool]]:
     return _progress_v1(event) if "event_type" in event else _progress_v2(event)
 
 
-def _usage(told: Any) -> Usage | None:
-    """Tokens in `usage`, or in `meta`."""
-    counts = mapping(mapping(told).get("billed_units")) or mapping(mapping(told).get("tokens"))
+def _usage(member_value: Any) -> Usage | None:
+    """The tokens in a member `usage` or `meta`."""
+    usage = mapping(member_value)
+    counts = mapping(usage.get("billed_units")) or mapping(usage.get("tokens"))
     inward, outward = tokens(counts.get("input_tokens")), tokens(counts.get("output_tokens"))
     if inward is None and outward is None:
         return None
