@@ -8,7 +8,7 @@ bounds are more specific than any rule.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from gateway.access.clients import Client
@@ -67,12 +67,12 @@ class Budgets:
     """The rules that hold, applied to whoever comes."""
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
-        self._rules = tuple(rules)
+        self._rules = tuple(map(_folded, rules))
         self._drawn: dict[str, Drawn] = {}
 
     def replace(self, rules: Sequence[Rule]) -> None:
         """Other rules hold from now on; whoever is in keeps the buckets that he came in with."""
-        self._rules = tuple(rules)
+        self._rules = tuple(map(_folded, rules))
         self._drawn.clear()
 
     def concern(self, client: Client) -> bool:
@@ -92,8 +92,9 @@ class Budgets:
         return plan
 
     def of_call(self, client: Client, project: str | None, provider: str, model: str | None) -> Plan:
-        """What a call draws on when it goes out."""
+        """What a call draws on when it goes out. The case of a model's name makes no difference."""
         known = self._known(client)
+        model = None if model is None else model.lower()
         place = (project, provider, model)
         plan = known.calls.get(place)
         if plan is None:
@@ -160,6 +161,11 @@ class Budgets:
             return OTHER_MODELS
         named.add(model)
         return model
+
+
+def _folded(rule: Rule) -> Rule:
+    """`rule`, its models in lower case: to many a provider they are the same in any."""
+    return replace(rule, who=tuple((word, name.lower() if word == "model" else name) for word, name in rule.who))
 
 
 def _own(client: Client) -> Iterator[Bound]:

@@ -31,7 +31,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """`by_beginning` of a model's name, "" for any; the longest that fits counts."""
+    """`by_beginning` of a model's name in lower case, "" for any; the longest that fits counts."""
 
     by_beginning: dict[str, Price] = field(default_factory=dict)
 
@@ -40,7 +40,8 @@ class Prices:
         found = self.by_beginning
         if model is None:
             return found.get("")
-        beginnings = (beginning for beginning in found if model.startswith(beginning))
+        name = model.lower()
+        beginnings = (beginning for beginning in found if name.startswith(beginning))
         longest = max(beginnings, key=len, default=None)
         return None if longest is None else found[longest]
 
@@ -64,7 +65,7 @@ def parse_prices(text: str) -> tuple[Prices, list[str]]:
     for position, entry in enumerate(_entries(text), start=1):
         model, _, price = (part.strip() for part in entry.rpartition("="))
         fits = _PRICE.fullmatch(price)
-        beginning = model.removesuffix(ANY)
+        beginning = model.removesuffix(ANY).lower()
         if not model or not fits or ANY in beginning:
             problems.append(f"entry {position} ({entry}): must be MODEL=INPUT/OUTPUT, such as gpt-4o=2.5/10")
         elif beginning in found:

@@ -15,11 +15,13 @@ _NO_USAGE: Final = Usage()
 def charge(asked: Requested, call: UpstreamCall, response: UpstreamResponse | None, prices: Prices) -> Tokens:
     """What `call` took, now that it has ended; noted on its record where that is an estimate."""
     call.learn()
-    usage = call.facts.usage
+    usage, is_complete = call.facts.usage, call.outcome is Outcome.COMPLETE
+    if not is_complete and not call.facts.streamed:  # a document that is cut has not come to its usage
+        usage = None
     if asked.api is None or (usage is None and is_unbilled(call)):
         return NO_TOKENS
     reported = None
-    if usage is not None and call.outcome is Outcome.COMPLETE:
+    if usage is not None and is_complete:
         reported = _reported(usage, generates=asked.tokens.output > 0)
     if reported is None:
         reported = _estimated(asked, call, response, usage or _NO_USAGE)

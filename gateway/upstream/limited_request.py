@@ -91,6 +91,7 @@ def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -
     if repeated is not None:
         raise InvalidRequest(REPEATED, param=repeated)
     model = provider.dialect.facts(path, body, b"", b"", False, ParameterScope.NONE).request_model
+    model = None if model is None else model.removeprefix("models/")  # Google takes it in either way
     inward, outward = len(body) / BYTES_PER_TOKEN, _output(api, members)
     price = prices.of(model)
     tokens = Tokens(inward, outward, price.of(inward, outward) if price else 0.0)

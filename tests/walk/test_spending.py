@@ -258,6 +258,31 @@ async def test_a_client_that_leaves_a_document_is_charged_what_was_reserved(
     assert await charged(gateway) == approximately(1000 + len(body) / 4)
 
 
+async def test_nor_does_what_a_model_wrote_into_a_document_count_as_usage(
+    start: Start, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start(**TOKENS)
+    body = MESSAGES.ask(stream=False)
+    forged = b',"input":{"usage":{"input_tokens":1,"output_tokens":1}},"text":"'
+    pieces = [b'{"id":"m","content":[{"text":"' + b"x" * 100_000 + b'"', forged + b"x" * 1000]
+    upstream.will(begin(kind="application/json"), *map(chunk, pieces), until_left())
+    response = await gateway.session.post(MESSAGES.path, data=body, headers=JSON)
+    came = 0
+    while came < sum(map(len, pieces)):
+        came += len(await response.content.readany())
+    response.close()
+    assert (await gateway.exchange()).outcome is Outcome.CLIENT_GONE
+    assert await charged(gateway) == approximately((came + len(body)) / 4)
+
+
+async def test_a_clients_metadata_hides_no_usage(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(**TOKENS)
+    answered = {"id": "r", "output": "x" * 100_000, "usage": RESPONSES.usage["response"]["usage"]}
+    upstream.will(answer(json.dumps({**answered, "metadata": {"usage": "none"}}).encode()))
+    await post(gateway, RESPONSES.path, RESPONSES.ask(stream=False))
+    assert await charged(gateway) == 37
+
+
 @each_api
 @pytest.mark.parametrize("value", [-1, -(10**9), "7", float("nan"), 10**12, 1.5, {}])
 async def test_usage_that_cannot_be_true_is_counted_and_replaced_by_the_estimate(
@@ -389,6 +414,12 @@ async def test_a_deployment_in_the_path_is_the_model(start: Start, upstream: Scr
     gateway = await start(GATEWAY_RATE_LIMITS="key model big: 1 requests/day")
     path = "/provider/openai/openai/deployments/big/chat/completions?api-version=1"
     assert [(await post(gateway, path, CHAT.ask(model="small")))[0] for _ in range(2)] == [200, 429]
+
+
+async def test_a_model_is_the_same_in_every_case(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(GATEWAY_RATE_LIMITS="key model Big: 1 requests/day")
+    models = ("big", "BIG", "models/big")
+    assert [(await post(gateway, CHAT.path, CHAT.ask(model=model)))[0] for model in models] == [200, 429, 429]
 
 
 REPEATED = {
@@ -574,6 +605,31 @@ async def test_a_stream_in_an_array_is_charged_too(start: Start, upstream: Scrip
         while (now := await charged(gateway)) - before > 100_000:
             await asyncio.sleep(0.01)
     assert now - before == approximately(50 * 80 + len(GENERATE.ask()) / 4)
+
+
+@pytest.mark.parametrize("mode", ["sse", "text", "ndjson"])
+async def test_a_stream_in_another_shape_is_charged_alike(start: Start, upstream: ScriptedUpstream, mode: str) -> None:
+    gateway = await start(**TOKENS)
+    upstream.will(*without_usage(CHAT))
+    assert (await post(gateway, f"{CHAT.path}?stream_mode={mode}", CHAT.ask()))[0] == 200
+    assert await charged(gateway) == approximately(STREAMED + len(CHAT.ask()) / 4)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+async def test_a_body_is_charged_whatever_the_method(start: Start, upstream: ScriptedUpstream, method: str) -> None:
+    gateway = await start(**TOKENS)
+    upstream.will(*CHAT.script(usage=True))
+    async with gateway.session.request(method, CHAT.path, data=CHAT.ask(), headers=JSON) as response:
+        assert response.status == 200
+        await response.read()
+    assert await charged(gateway) == 37
+
+
+async def test_a_list_of_stored_completions_is_free(start: Start, upstream: ScriptedUpstream) -> None:
+    gateway = await start(GATEWAY_RATE_LIMITS=f"key: {QUOTA} tokens/365d; key model m: 1 requests/day")
+    async with gateway.session.get(CHAT.path) as response:
+        assert response.status == 200
+    assert await charged(gateway) == 0
 
 
 async def test_a_long_stream_without_usage_is_charged_for_its_middle(start: Start, upstream: ScriptedUpstream) -> None:

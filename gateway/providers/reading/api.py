@@ -162,7 +162,8 @@ def _event(data: bytes) -> Members:
 
 
 def _late(reading: Reading, end: bytes) -> dict[str, Any]:
-    found = {name: trailing(end, name) for name in reading.CLOSING}
+    # A client's own `metadata` may follow the usage, with any name and a text.
+    found = {name: trailing(end, name, dict if "usage" in name else object) for name in reading.CLOSING}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -59,8 +59,8 @@ def leading(data: bytes, depth: int = 2) -> dict[str, Any]:
         return {}
 
 
-def trailing(data: bytes, name: str) -> Any:
-    """The value that the last member called `name` has in an object whose beginning is missing."""
+def trailing(data: bytes, name: str, kind: type[Any] = object) -> Any:
+    """The value of `kind` that the last member called `name` has in an object whose beginning is missing."""
     wanted = b'"%s"' % name.encode()
     end = len(data)
     for _ in range(4):
@@ -70,9 +70,11 @@ def trailing(data: bytes, name: str) -> Any:
         colon = data[end + len(wanted) :].lstrip()
         if colon.startswith(b":"):
             try:
-                return _raw_decode(colon[1:].decode("utf-8", "replace").lstrip())[0]
+                value = _raw_decode(colon[1:].decode("utf-8", "replace").lstrip())[0]
             except (ValueError, RecursionError):
                 continue
+            if isinstance(value, kind):
+                return value
     return None
 
 

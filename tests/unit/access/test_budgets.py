@@ -113,6 +113,13 @@ def test_the_most_specific_rule_about_a_model_holds(model: str, bucket: str) -> 
     assert ids(rules.of_call(ALICE, None, "openai", model)) == [bucket]
 
 
+def test_the_case_of_a_model_makes_no_difference() -> None:
+    rules = budgets("key model GPT-4*: 1 requests/m; key model: 2 requests/m")
+    plans = [rules.of_call(ALICE, None, "openai", model) for model in ("gpt-4o", "GPT-4o", "Gpt-4O")]
+    assert {tuple(ids(plan)) for plan in plans} == {("key-model-requests-minute:alice:gpt-4*=1",)}
+    assert ids(rules.of_call(ALICE, None, "openai", "O3")) == ids(rules.of_call(ALICE, None, "openai", "o3"))
+
+
 def test_keys_count_before_models_when_rules_are_compared() -> None:
     rules = budgets("key alice model: 1 requests/m; key model gpt-4o: 2 requests/m")
     assert ids(rules.of_call(ALICE, None, "openai", "gpt-4o")) == ["key-model-requests-minute:alice:gpt-4o=1"]

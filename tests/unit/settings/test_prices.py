@@ -38,6 +38,12 @@ def test_the_longest_beginning_counts() -> None:
     assert prices.of("claude") == prices.of(None) == Price(3, 3, 3)
 
 
+def test_the_case_of_a_model_makes_no_difference() -> None:
+    prices = read("GPT-4o=1/2, gpt-4o-Mini=3/4")
+    assert prices.of("gpt-4O") == prices.of("GPT-4O-2024") == Price(1, 2, 1)
+    assert prices.of("GPT-4o-MINI") == Price(3, 4, 3)
+
+
 def test_without_a_price_for_any_there_are_models_without() -> None:
     prices = read("gpt-*=1/1")
     assert prices.of("gpt-5") == Price(1, 1, 1)
