@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import monotonic_ns
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.errors import GatewayError, InternalFault
 from gateway.providers.provider import BEARER, Credential, Provider, UpstreamRequest
@@ -18,6 +18,7 @@ from gateway.providers.reading.parameters import ParameterScope
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
 from gateway.upstream.circuit import Door
+from gateway.upstream.content_coding import codings_of, decoded
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.line import Line, Number
 from gateway.upstream.response import DECODED_ON_THE_LOOP, NO_CAPTURE, Capture, UpstreamResponse
@@ -199,6 +200,8 @@ class OpenCall:
             return True
         if response is not None and response.codings and response.undecoded > DECODED_ON_THE_LOOP:
             return True
+        if size > DECODED_ON_THE_LOOP and isinstance(body, bytes) and body[0] != _OBJECT:  # it may have to be decoded
+            return True
         call.unread = self._facts  # read when the client has everything
         return False
 
@@ -214,6 +217,8 @@ class OpenCall:
     def _facts(self) -> Facts:
         body, response = self._request.body, self._response
         sent = body if isinstance(body, bytes) else b""
+        if sent and sent[0] != _OBJECT:
+            sent = _without_codings(self._request, sent)
         head, tail, whole = (b"", b"", True) if response is None else response.ends()
         # By position: this is called for every exchange.
         capture = self._capture
@@ -222,3 +227,13 @@ class OpenCall:
         if response is not None and response.codings and facts.operation and not response.is_readable:
             facts.usage_error = "content_coding"
         return facts
+
+
+def _without_codings(request: UpstreamRequest, body: bytes) -> bytes:
+    """The request's body for the record; as it is, if its codings cannot be decoded."""
+    codings = codings_of(b",".join([v for name, v in request.own_fields if name.lower() == b"content-encoding"]))
+    plain = decoded(body, codings) if codings else body
+    return body if plain is None else plain
+
+
+_OBJECT: Final = ord("{")

@@ -210,6 +210,20 @@ async def test_what_cannot_be_decoded_is_relayed_and_counted(
         assert unread + " 1\n" in await metrics.text()
 
 
+@pytest.mark.parametrize("coding", WHOLE)
+async def test_a_coded_request_is_read_for_the_record(
+    gateway: Running, upstream: ScriptedUpstream, coding: str
+) -> None:
+    for count, padding in enumerate((0, 0, 0, 5000), 1):
+        plain = json.dumps({**SAID, "padding": random.Random(1).randbytes(padding).hex()}).encode()
+        body = WHOLE[coding](plain)
+        headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+        async with gateway.session.post(CHAT, data=body, headers=headers) as response:
+            assert response.status == 200
+        assert upstream.requests[-1].body == body
+        assert (await gateway.exchange(count)).calls[0].facts.request_model == "m"
+
+
 async def test_what_nobody_reads_is_not_decoded(
     gateway: Running, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
