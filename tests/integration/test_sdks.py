@@ -27,15 +27,21 @@ WEATHER = {
 }
 
 
-@pytest.fixture
-async def gateway() -> AsyncIterator[Running]:
+LIMITED = {
+    "GATEWAY_RATE_LIMITS": "key: 10000000 tokens/day, 1000 usd/day; key model: 100000 requests/day",
+    "GATEWAY_PRICES": "*=1/2",
+}
+
+
+@pytest.fixture(params=[{}, LIMITED], ids=["unlimited", "limited"])
+async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         runner = web.AppRunner(mock_app())
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        yield await run_gateway(stack, environ(f"http://127.0.0.1:{runner.addresses[0][1]}"))
+        yield await run_gateway(stack, environ(f"http://127.0.0.1:{runner.addresses[0][1]}", **request.param))
 
 
 @pytest.fixture
