@@ -1,17 +1,27 @@
 """`python -m gateway`: environment in, exit code out. The one place that looks at the environment.
 
-Exit codes: 0 all is well, 1 the gateway could not serve, 2 the command or the configuration cannot be used.
+Exit codes: 0 all is well, 1 the gateway could not serve, 2 the command or the configuration cannot be used, 143 SIGTERM
+came before it served.
 """
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+if __name__ == "__main__":
+    # Before the slow imports: to process 1, as in a container, the kernel delivers no signal that has no handler.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if find_spec("yarl") is None:
+        print("gateway: its packages are not installed here; scripts/run makes .venv/bin/python", file=sys.stderr)
+        sys.exit(2)
 
 from yarl import URL
 

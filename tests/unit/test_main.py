@@ -268,3 +268,16 @@ def test_check_misses_what_every_configuration_needs(tmp_path: Path) -> None:
         "gateway: a package that this configuration needs cannot be imported: No module named 'async_timeout'; "
         "requirements.lock lists all of them\n"
     )
+
+
+def test_outside_its_environment_the_gateway_says_so_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "gateway", "keys", "new", "alice"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gateway: its packages are not installed here; scripts/run makes .venv/bin/python\n"
