@@ -22,11 +22,38 @@ class Fault(StrEnum):
     GATEWAY = "gateway"
 
 
+class UpstreamFailure(StrEnum):
+    """Why there was no answer that could be passed on, more closely than by the error's code."""
+
+    __hash__ = str.__hash__
+
+    DNS = "dns"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_RESET = "connection_reset"
+    UNREACHABLE = "unreachable"
+    TLS_CERTIFICATE = "tls_certificate"
+    TLS_PROTOCOL = "tls_protocol"
+    CONNECT_TIMEOUT = "connect_timeout"
+    POOL_TIMEOUT = "pool_timeout"
+    SEND_TIMEOUT = "send_timeout"
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    DISCONNECTED = "disconnected"
+    MALFORMED_STATUS_LINE = "malformed_status_line"
+    MALFORMED_FIELD = "malformed_field"
+    MALFORMED_CONTENT_LENGTH = "malformed_content_length"
+    MALFORMED_TRANSFER_ENCODING = "malformed_transfer_encoding"
+    MALFORMED_HEAD = "malformed_head"
+    HEAD_TOO_LARGE = "head_too_large"
+    UNEXPECTED_UPGRADE = "unexpected_upgrade"
+    INTERIM_RESPONSES = "interim_responses"
+
+
 class GatewayError(Exception):
     """A failure the caller is told about.
 
     `message` is a sentence for people, `param` the offending field if there is one, `headers` go out with the
-    response, `retry_after` is in whole seconds. `retryable` False answers `x-should-retry: false`.
+    response, `retry_after` is in whole seconds, `failure` says why a provider gave no answer.
+    `retryable` False answers `x-should-retry: false`.
     """
 
     status: ClassVar[int] = 500
@@ -43,12 +70,14 @@ class GatewayError(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        failure: UpstreamFailure | None = None,
     ) -> None:
         super().__init__(message or f"{self.title}.")
         self.message = message or f"{self.title}."
         self.param = param
         self.retry_after = retry_after
         self.headers = dict(headers or {})
+        self.failure = failure
 
 
 class InvalidRequest(GatewayError):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gateway.errors import IdleTimeout, UpstreamRejected, UpstreamTimeout
+from gateway.errors import IdleTimeout, UpstreamFailure, UpstreamRejected, UpstreamTimeout
 from gateway.telemetry.exchange import (
     Content,
     Exchange,
@@ -227,7 +227,7 @@ def relayed_refusal() -> Exchange:
 def timed_out() -> Exchange:
     exchange = opened(status=504)
     failed = call(exchange, chat_facts(usage=None, content=None), status=None, first_byte=None)
-    failed.failed(UpstreamTimeout("sk-upstream-said-this"))
+    failed.failed(UpstreamTimeout("sk-upstream-said-this", failure=UpstreamFailure.FIRST_BYTE_TIMEOUT))
     exchange.failed(UpstreamTimeout("sk-upstream-said-this"))
     return exchange
 

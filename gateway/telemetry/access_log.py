@@ -35,6 +35,7 @@ FIELDS: dict[str, str] = {
     "model": "model that answered, or was asked for",
     "stream_mode": "mode asked for by ?stream_mode= or X-Stream-Mode",
     "session": "conversation id from the client's header",
+    "upstream_failure": "why the provider gave no answer that could be passed on, one of a closed set",
     "upstream_status": "status of the provider's response",
     "upstream_request_id": "the provider's own request id",
     "duration_ms": "from the first byte of the request to the last of the response",
@@ -75,6 +76,7 @@ class Told(Struct, omit_defaults=True, kw_only=True):
     model: str | None = None
     stream_mode: str | None = None
     session: str | None = None
+    upstream_failure: str | None = None
     upstream_status: int | None = None
     upstream_request_id: str | None = None
     duration_ms: float | None = None
@@ -97,7 +99,7 @@ def json_line(exchange: Exchange) -> bytes:
     if exchange.project or len(calls) != 1 or exchange.ended is None or len(exchange.path) > LONGEST:
         return _encode(told(exchange)) + b"\n"
     call = calls[0]
-    if call.attempt:
+    if call.attempt or call.failure is not None:
         return _encode(told(exchange)) + b"\n"
     facts, usage = call.facts, call.facts.usage or NO_USAGE
     first_byte, into, out = exchange.first_byte, usage.input_tokens, usage.output_tokens
@@ -262,6 +264,7 @@ def _in_text(value: str) -> str:
 _SHOWN = (
     "outcome",
     "error",
+    "upstream_failure",
     "client",
     "provider",
     "model",
@@ -299,6 +302,7 @@ def told(exchange: Exchange) -> Told:
         model=_model(call) if call else None,
         stream_mode=exchange.stream_mode,
         session=exchange.session,
+        upstream_failure=call.failure if call else None,
         upstream_status=call.status if call else None,
         upstream_request_id=call.request_id if call else None,
         duration_ms=_milliseconds(exchange.started, exchange.ended),
@@ -332,6 +336,7 @@ class ToldCall(Struct, omit_defaults=True, kw_only=True):
     status: int | None = None
     outcome: str
     error: str | None = None
+    failure: str | None = None
     duration_ms: float | None = None
     first_byte_ms: float | None = None
     input_tokens: int | None = None
@@ -350,6 +355,7 @@ def _call(call: UpstreamCall) -> ToldCall:
         status=call.status,
         outcome=call.outcome,
         error=call.error,
+        failure=call.failure,
         duration_ms=_milliseconds(call.started, call.ended),
         first_byte_ms=_milliseconds(call.started, call.first_byte),
         input_tokens=usage.input_tokens if usage else None,

@@ -177,6 +177,7 @@ class UpstreamCall(Struct, eq=False):
     status: int | None = None
     outcome: Outcome = Outcome.COMPLETE
     error: str | None = None  # the error's code
+    failure: str | None = None  # why there was no answer, an UpstreamFailure
     request_id: str | None = None  # the upstream's own
     road: Road | None = None
     reused_connection: bool = False
@@ -204,6 +205,7 @@ class UpstreamCall(Struct, eq=False):
         """Note how this call ended, unless it had ended already."""
         if self.error is None:
             self.error = error.code
+            self.failure = error.failure
             self.outcome = outcome_of(error)
 
 

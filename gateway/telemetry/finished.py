@@ -33,6 +33,7 @@ CallKind = tuple[
     int | None,  # status
     str,  # outcome
     str | None,  # error
+    str | None,  # why there was no answer
     str | None,  # step
     str | None,  # road
     int,  # attempt
@@ -121,6 +122,7 @@ class FinishedExchanges:
             call.status,
             call.outcome,
             call.error,
+            call.failure,
             call.step,
             call.road,
             call.attempt,
@@ -183,12 +185,12 @@ class FinishedExchanges:
         return series
 
     def _call_series(self, kind: CallKind) -> CallSeries:
-        named, asked, answered, operation, streamed, of_project, status, outcome, error, step, road = kind[:11]
-        attempt, _, is_reused, is_unconnected = kind[11:]
+        named, asked, answered, operation, streamed, of_project, status, outcome, error, failure, step, road = kind[:12]
+        attempt, _, is_reused, is_unconnected = kind[12:]
         provider, project = self._providers.get(named, OTHER), self._projects.get(of_project, OTHER)
         model = self._model(provider, asked, answered)
         count, distribution = self._families.count, self._families.distribution
-        cause, failed = failure_cause(status, error), _error_type(status, error)
+        cause, failed = failure_cause(status, failure or error), _error_type(status, error)
         gen_ai = (operation, self._gen_ai_names.get(provider, provider), model)
         each = [count(table.UPSTREAM_CALLS, provider, status_class(status), outcome)]
         if cause:
@@ -237,7 +239,7 @@ def status_class(status: int | None) -> str:
 
 
 def failure_cause(status: int | None, error: str | None) -> str:
-    """Why a call failed: our error's code, or the upstream's own status where the operator should know; "" if not."""
+    """Why a call failed: `error`, or the upstream's own status where the operator should know; "" if it did not."""
     if error is not None:
         return error
     if status in TELLING:

@@ -129,7 +129,7 @@ UPSTREAM_CALLS = _counter(
 )
 UPSTREAM_FAILURES = _counter(
     "gateway_upstream_failures_total",
-    "Upstream calls that failed, by the gateway's error code, or by the upstream's own status.",
+    "Upstream calls that failed, by why there was no answer, the gateway's error code, or the upstream's own status.",
     *("provider", "cause"),
 )
 UPSTREAM_RETRIES = _counter(

@@ -205,6 +205,7 @@ FACTS: dict[str, tuple[tuple[str, ...], str]] = {
     "stream_mode": ((SERVER,), "The stream mode asked for"),
     "sdk_retry": ((SERVER,), "Which retry of its SDK the client says this is, from 1"),
     "ignored_headers": ((SERVER,), "Tracing headers of the client that could not be read"),
+    "failure": ((CALL,), "Why there was no answer, as `upstream_failure` in the log"),
     "step": ((CALL,), "The workflow's own name for the call"),
     "upstream_request_id": ((CALL,), "The provider's own id of the request"),
 }

@@ -65,7 +65,7 @@ class Frames:
     def call(self, exchange: Exchange, call: UpstreamCall, error: str, theirs: str) -> tuple[bytes, bytes, bytes]:
         """What stands before our id, before the upstream's, and behind it; `theirs` is "" if that is not plain."""
         facts = call.facts
-        own: tuple[tuple[str, object], ...] = (("step", call.step),)
+        own: tuple[tuple[str, object], ...] = (("step", call.step), ("failure", call.failure))
         if call.request_id and not theirs:
             own = (*own, ("upstream_request_id", call.request_id))
         described = Described(

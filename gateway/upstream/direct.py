@@ -25,18 +25,12 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
-from gateway.errors import (
-    GatewayError,
-    PoolTimeout,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamTruncated,
-    UpstreamUnreachable,
-)
+from gateway.errors import GatewayError, UpstreamError, UpstreamFailure, UpstreamTruncated
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
 from gateway.upstream.disconnected import disconnected, may_be_sent_again
+from gateway.upstream.failures import malformed, not_connected, unreadable
 from gateway.upstream.known_response import KnownResponse
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import Response, UpstreamProtocol
@@ -91,12 +85,8 @@ class DirectTransport:
         connect = pool.connect_anew if new else pool.connect
         try:
             connection = await connect(self._destination, [], self._connecting)
-        except TimeoutError as error:  # aiohttp's connect timeouts are TimeoutErrors too
-            if full:
-                raise PoolTimeout(f"No connection to {call.provider} was free in time.") from error
-            raise UpstreamTimeout(f"No connection to {call.provider} within its connect timeout.") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamUnreachable(f"{call.provider} could not be reached.") from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise not_connected(call.provider, error, pool_was_full=full) from error
         call.reused_connection = cast(UpstreamProtocol, connection._protocol).used
         call.connected = monotonic_ns()
         call.waited_for_pool_ns = call.connected - began if full else 0
@@ -246,7 +236,7 @@ class DirectExchange:
         if self._protocol.failure is not None:
             return self._protocol.failure
         if isinstance(error, HttpProcessingError):
-            return UpstreamError(f"{self._call.provider} sent a malformed response.")
+            return unreadable(self._call.provider, error)
         is_sent = self._upload is None or _succeeded(self._upload)
         return disconnected(self._call, self._protocol, is_sent=is_sent)
 
@@ -291,11 +281,13 @@ class DirectExchange:
                 self._names, self.values = [name for name, _ in fields], [value for _, value in fields]
                 return body
             if message.code < 100:  # the parser is content with any digits
-                raise UpstreamError(f"{self._call.provider} sent a malformed response.")
+                raise malformed(self._call.provider, UpstreamFailure.MALFORMED_STATUS_LINE)
             if message.code == 101:
-                raise UpstreamError(f"{self._call.provider} switched protocols unasked.")
+                text = f"{self._call.provider} switched protocols unasked."
+                raise UpstreamError(text, failure=UpstreamFailure.UNEXPECTED_UPGRADE)
             message, body = await self._next_head()
-        raise UpstreamError(f"{self._call.provider} sent interim responses without end.")
+        text = f"{self._call.provider} sent interim responses without end."
+        raise UpstreamError(text, failure=UpstreamFailure.INTERIM_RESPONSES)
 
     async def _next_head(self) -> Response:
         if self._upload is None or self._upload.done():

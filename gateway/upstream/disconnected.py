@@ -7,7 +7,7 @@ other. Only safe methods are sent again: of idempotent ones (PUT, DELETE) the se
 
 from typing import Final
 
-from gateway.errors import UpstreamDisconnected, UpstreamError
+from gateway.errors import UpstreamDisconnected, UpstreamError, UpstreamFailure
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.upstream.transport import Outgoing
@@ -30,5 +30,5 @@ def disconnected(call: UpstreamCall, protocol: UpstreamProtocol, *, is_sent: boo
     """The failure; one that counts against the provider only if nothing else can explain it."""
     text = f"{call.provider} broke off before it answered."
     if call.reused_connection or protocol.unsent or not is_sent:
-        return UpstreamError(text)
-    return UpstreamDisconnected(text)
+        return UpstreamError(text, failure=UpstreamFailure.DISCONNECTED)
+    return UpstreamDisconnected(text, failure=UpstreamFailure.DISCONNECTED)

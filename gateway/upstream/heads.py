@@ -8,6 +8,8 @@ from aiohttp.http import HttpVersion
 from multidict import MultiMapping
 
 from gateway.errors import UpstreamError
+from gateway.errors import UpstreamFailure as Failure
+from gateway.upstream.failures import malformed
 from gateway.upstream.transport import Outgoing
 
 _WITH_CONTENT = ("POST", "PUT", "PATCH")
@@ -53,12 +55,14 @@ def refuse_ambiguous(provider: str, head: Head) -> None:
     """Raise UpstreamError if a response's head could mean two things to two readers, or cannot be passed on."""
     version, values = head.version, b"".join([value for _, value in head.raw_headers])
     if version is None or version.major != 1 or b"\r" in values or b"\n" in values or b"\0" in values:
-        raise UpstreamError(f"{provider} sent a malformed response head.")
+        is_version = version is None or version.major != 1
+        raise malformed(provider, Failure.MALFORMED_STATUS_LINE if is_version else Failure.MALFORMED_FIELD)
     if "\0" in (head.reason or ""):
-        raise UpstreamError(f"{provider} sent a malformed response head.")
+        raise malformed(provider, Failure.MALFORMED_STATUS_LINE)
     for coding in head.headers.getall(TRANSFER_ENCODING, ()):
         if coding.strip().lower() != "chunked":
-            raise UpstreamError(f"{provider} sent a transfer coding that cannot be undone.")
+            text = f"{provider} sent a transfer coding that cannot be undone."
+            raise UpstreamError(text, failure=Failure.MALFORMED_TRANSFER_ENCODING)
 
 
 def rest_of_head(before: bytes, data: bytes) -> tuple[int, bytes]:

@@ -12,10 +12,11 @@ from types import SimpleNamespace, TracebackType
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
 
-from gateway.errors import UpstreamTimeout, UpstreamUnreachable
+from gateway.errors import UpstreamUnreachable
 from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 from gateway.telemetry.trace_context import new_span_id, outgoing
+from gateway.upstream.failures import not_connected
 from gateway.wire.tcp import socket_factory
 
 PROVIDER = "http"
@@ -86,7 +87,7 @@ def _recording(exchange: Exchange) -> TraceConfig:
         if isinstance(error, asyncio.CancelledError):
             call.outcome = Outcome.CLIENT_GONE
         else:
-            call.failed(UpstreamTimeout() if isinstance(error, TimeoutError) else UpstreamUnreachable())
+            call.failed(not_connected(PROVIDER, error) if isinstance(error, Exception) else UpstreamUnreachable())
 
     tracing = TraceConfig()
     tracing.on_request_start.append(started)

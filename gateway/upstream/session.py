@@ -21,16 +21,16 @@ from yarl import URL
 from gateway.errors import (
     GatewayError,
     IdleTimeout,
-    PoolTimeout,
     UpstreamError,
+    UpstreamFailure,
     UpstreamTimeout,
     UpstreamTruncated,
-    UpstreamUnreachable,
 )
 from gateway.settings import Timeouts
 from gateway.telemetry.exchange import UpstreamCall
 from gateway.upstream import heads
 from gateway.upstream.disconnected import disconnected, may_be_sent_again
+from gateway.upstream.failures import malformed, not_connected, unreadable
 from gateway.upstream.pool import Pool
 from gateway.upstream.protocol import UpstreamProtocol
 from gateway.upstream.session_request import HeldResponse, Upload, VerbatimRequest
@@ -169,7 +169,8 @@ class SessionExchange:
         if body is None or isinstance(body, bytes):
             self._call.bytes_sent = len(body or b"")
             return None
-        stuck = UpstreamTimeout(f"{self._call.provider} stopped taking the request body.")
+        text = f"{self._call.provider} stopped taking the request body."
+        stuck = UpstreamTimeout(text, failure=UpstreamFailure.SEND_TIMEOUT)
 
         def giving(size: int) -> None:
             self._call.bytes_sent += size
@@ -231,7 +232,8 @@ class SessionExchange:
         self._expect_head_within(seconds, self._late())
 
     def _late(self) -> UpstreamTimeout:
-        return UpstreamTimeout(f"{self._call.provider} did not begin to answer within its first-byte timeout.")
+        text = f"{self._call.provider} did not begin to answer within its first-byte timeout."
+        return UpstreamTimeout(text, failure=UpstreamFailure.FIRST_BYTE_TIMEOUT)
 
     def _expect_head_within(self, seconds: float | None, error: GatewayError | None = None) -> None:
         if self._response is not None or self._limit.expired():
@@ -242,9 +244,9 @@ class SessionExchange:
     def _accept(self, response: ClientResponse) -> None:
         name = self._call.provider
         if response.status == 101:
-            raise UpstreamError(f"{name} switched protocols unasked.")
+            raise UpstreamError(f"{name} switched protocols unasked.", failure=UpstreamFailure.UNEXPECTED_UPGRADE)
         if response.status < 100:  # the parser is content with any digits
-            raise UpstreamError(f"{name} sent a malformed response.")
+            raise malformed(name, UpstreamFailure.MALFORMED_STATUS_LINE)
         heads.refuse_ambiguous(name, response)
         self._content = response.content
         self.status, self.reason, self.fields = response.status, response.reason or "", response.raw_headers
@@ -261,13 +263,9 @@ class SessionExchange:
         if self._failure_of_ours is not None:
             return self._failure_of_ours
         if self._wire is None:
-            if isinstance(error, TimeoutError):  # aiohttp's connect timeouts are TimeoutErrors too
-                if self._pool_was_full:
-                    return PoolTimeout(f"No connection to {name} was free in time.")
-                return UpstreamTimeout(f"No connection to {name} within its connect timeout.")
-            return UpstreamUnreachable(f"{name} could not be reached.")
+            return not_connected(name, error, pool_was_full=self._pool_was_full)
         if isinstance(error, aiohttp.ClientResponseError):
-            return UpstreamError(f"{name} sent a malformed response.")
+            return unreadable(name, error.__cause__)
         assert self._protocol is not None
         upload = None if self._sent is None else self._sent.upload
         return disconnected(self._call, self._protocol, is_sent=upload is None or _succeeded(upload))

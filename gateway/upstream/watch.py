@@ -4,7 +4,7 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gateway.errors import IdleTimeout, UpstreamTimeout
+from gateway.errors import IdleTimeout, UpstreamFailure, UpstreamTimeout
 from gateway.settings import Timeouts
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ class Watch:
 
     def _judge(self, protocol: "UpstreamProtocol", quiet: float) -> None:
         if protocol.waiting_for in (Waiting.HEAD, Waiting.FIRST_BYTE) and quiet >= self._timeouts.first_byte:
-            protocol.fail(UpstreamTimeout("The provider did not begin to answer within its first-byte timeout."))
+            text = "The provider did not begin to answer within its first-byte timeout."
+            protocol.fail(UpstreamTimeout(text, failure=UpstreamFailure.FIRST_BYTE_TIMEOUT))
         elif protocol.waiting_for is Waiting.BODY and quiet >= self._timeouts.idle:
             protocol.fail(IdleTimeout("The provider fell silent in the middle of its response."))
         elif protocol.waiting_for is Waiting.DRAIN and quiet >= self._timeouts.idle:
-            protocol.fail(UpstreamTimeout("The provider stopped taking the request body."))
+            text = "The provider stopped taking the request body."
+            protocol.fail(UpstreamTimeout(text, failure=UpstreamFailure.SEND_TIMEOUT))

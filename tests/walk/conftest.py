@@ -31,6 +31,7 @@ ON_BOTH_ROADS = {
     "test_spending",
     "test_stream_ends",
     "test_tcp_keepalive",
+    "test_upstream_failures",
 }
 
 
