@@ -49,8 +49,8 @@ FIELDS: dict[str, str] = {
     "retry": "how often the client's SDK says it has retried",
     "peer": "client's address",
     "user_agent": "client's User-Agent, cut to 200 characters",
-    "calls": "of a workflow, or where it took several: step or attempt, provider, model, status, outcome, milliseconds "
-    "and tokens of each call",
+    "calls": "of a workflow, or where one was sent again: step or attempt, provider, model, status, outcome, "
+    "milliseconds and tokens of each call",
 }
 
 

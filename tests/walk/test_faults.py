@@ -19,7 +19,7 @@ from gateway.wire import shape
 from tests.guarded_app import BROAD, GOOD, assert_serves_on, on_both_loops, served
 from tests.raw_http import RawClient, connected
 from tests.running import KEY, Start
-from tests.scripted import ScriptedUpstream, begin, end, event
+from tests.scripted import ScriptedUpstream, begin, end, event, pause, send
 
 CHAT = "/provider/openai/v1/chat/completions"
 
@@ -158,14 +158,28 @@ async def test_a_fault_while_a_stream_is_passed_on_breaks_it_off(
     start: Start, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = await start()
-    upstream.will(begin(), event(b'{"choices":[]}'), event(b"[DONE]"), end())
-    monkeypatch.setattr(Outflow, "take", failing)
+    takes, taken = iter((Outflow.take, failing)), event(b'{"choices":[]}')
+    upstream.will(begin(), taken, pause(0.1), taken, pause(0.1), event(b"[DONE]"), end())
+    monkeypatch.setattr(Outflow, "take", lambda *given: next(takes, failing)(*given))
     async with connected(gateway.port) as client:
         await client.send(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 0\r\n\r\n")
         received = await client.rest()
     assert received.startswith(b"HTTP/1.1 200 ") and b"[DONE]" not in received
     assert not received.endswith(b"\r\n0\r\n\r\n")
     assert (await gateway.exchange()).outcome is not Outcome.COMPLETE
+
+
+async def test_a_fault_before_anything_was_passed_on_is_an_answer(
+    start: Start, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await start()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(4):
+        upstream.will(send(head + b'16\r\ndata: {"choices":[]}\n\n\r\n'), pause(0.1), end())
+    monkeypatch.setattr(Outflow, "take", failing)
+    async with connected(gateway.port) as client:
+        assert [await post(client) for _ in range(4)] == [500] * 4
+    assert (await gateway.exchange()).outcome is Outcome.FAULT
 
 
 @on_both_loops
