@@ -40,9 +40,9 @@ EVENTS = [b"event: n%d\ndata: %b\n\n" % (number, b"x" * size) for number, size i
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("piece", [1, 7, 64, 1000, 5000])
+@pytest.mark.parametrize("piece", [7, 64, 1000, 5000])
 def test_the_event_that_the_tail_begins_inside_is_known_by_its_first_bytes(piece: int, line_end: bytes) -> None:
-    events = [event.replace(b"\n", line_end) for event in EVENTS * 3]
+    events = [event.replace(b"\n", line_end) for event in EVENTS]
     body, starts = b"".join(events), [sum(map(len, events[:number])) for number in range(len(events))]
     for length in range(600, len(body)):
         tap = Tap(100, 450, events=True)
