@@ -9,7 +9,7 @@ from gateway import errors
 
 FAILURES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.GatewayError)]
 # Distinguished by class, told alike.
-SAME_CODE = {errors.GatewayError, errors.InternalFault}
+SAME_CODE = {errors.GatewayError, errors.InternalFault, errors.UpstreamDisconnected, errors.PoolTimeout}
 
 
 @pytest.mark.parametrize("kind", FAILURES)
