@@ -220,7 +220,9 @@ def refused() -> Exchange:
 def relayed_refusal() -> Exchange:
     """The provider's own 429, relayed as it came."""
     exchange = opened(status=429)
-    call(exchange, chat_facts(response_model=None, usage=None, finish_reasons=[], content=None), status=429)
+    facts = chat_facts(response_model=None, usage=None, finish_reasons=[], content=None)
+    facts.provider_error = ("rate_limit_error", "rate_limit_exceeded")
+    call(exchange, facts, status=429)
     return exchange
 
 

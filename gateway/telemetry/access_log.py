@@ -17,7 +17,7 @@ Line = Callable[[Exchange], bytes]
 
 FIELDS: dict[str, str] = {
     "time": "when the request came in, RFC 3339, UTC",
-    "level": "info; warning where the provider failed; error where the gateway did",
+    "level": "info; warning where the provider failed or refused; error where the gateway did",
     "event": "exchange",
     "request_id": "the gateway's id of this exchange, as in x-gateway-request-id",
     "proxy_request_id": "X-Request-ID as a trusted proxy in front gave it",
@@ -37,6 +37,8 @@ FIELDS: dict[str, str] = {
     "session": "conversation id from the client's header",
     "upstream_failure": "why the provider gave no answer that could be passed on, one of a closed set",
     "upstream_status": "status of the provider's response",
+    "upstream_error_type": "what the provider calls its 4xx or 5xx: one word of up to 64 characters, never its message",
+    "upstream_error_code": "the provider's code for it, likewise",
     "upstream_request_id": "the provider's own request id",
     "duration_ms": "from the first byte of the request to the last of the response",
     "first_byte_ms": "until the first byte of the body was handed to the client",
@@ -78,6 +80,8 @@ class Told(Struct, omit_defaults=True, kw_only=True):
     session: str | None = None
     upstream_failure: str | None = None
     upstream_status: int | None = None
+    upstream_error_type: str | None = None
+    upstream_error_code: str | None = None
     upstream_request_id: str | None = None
     duration_ms: float | None = None
     first_byte_ms: float | None = None
@@ -99,7 +103,7 @@ def json_line(exchange: Exchange) -> bytes:
     if exchange.project or len(calls) != 1 or exchange.ended is None or len(exchange.path) > LONGEST:
         return _encode(told(exchange)) + b"\n"
     call = calls[0]
-    if call.attempt or call.failure is not None:
+    if call.attempt or call.failure is not None or call.facts.provider_error is not None:
         return _encode(told(exchange)) + b"\n"
     facts, usage = call.facts, call.facts.usage or NO_USAGE
     first_byte, into, out = exchange.first_byte, usage.input_tokens, usage.output_tokens
@@ -189,7 +193,7 @@ def _frame(
     return b"".join(
         [
             b'{"time":"%b.%03dZ"',
-            _member("level", _level(outcome)),
+            _member("level", _level(outcome, upstream_status)),
             _member("event", "exchange"),
             b',"request_id":"%b"%b,"trace_id":"%b"',
             _member("method", method),
@@ -265,6 +269,8 @@ _SHOWN = (
     "outcome",
     "error",
     "upstream_failure",
+    "upstream_error_type",
+    "upstream_error_code",
     "client",
     "provider",
     "model",
@@ -282,9 +288,10 @@ def told(exchange: Exchange) -> Told:
     # Of a workflow the first call, of attempts at one the last: it was passed on.
     call = exchange.calls[0 if exchange.project else -1] if exchange.calls else None
     input_tokens, output_tokens, total_tokens = _tokens(exchange.calls)
+    error_type, error_code = (call and call.facts.provider_error) or (None, None)
     return Told(
         time=_instant(exchange.started_at),
-        level=_level(exchange.outcome),
+        level=_level(exchange.outcome, call.status if call else None),
         event="exchange",
         request_id=exchange.id,
         proxy_request_id=exchange.proxy_request_id,
@@ -304,6 +311,8 @@ def told(exchange: Exchange) -> Told:
         session=exchange.session,
         upstream_failure=call.failure if call else None,
         upstream_status=call.status if call else None,
+        upstream_error_type=error_type,
+        upstream_error_code=error_code,
         upstream_request_id=call.request_id if call else None,
         duration_ms=_milliseconds(exchange.started, exchange.ended),
         first_byte_ms=_milliseconds(exchange.started, exchange.first_byte),
@@ -409,10 +418,21 @@ def _second_in_ascii(second: int) -> bytes:
     return _second(second).encode("ascii")
 
 
-def _level(outcome: Outcome) -> str:
+def is_loud(exchange: Exchange) -> bool:
+    """Whether its line is more than `info`."""
+    if exchange.outcome in LOUD:
+        return True
+    calls = exchange.calls
+    return bool(calls) and (calls[0 if exchange.project else -1].status or 0) >= REFUSED
+
+
+def _level(outcome: Outcome, upstream_status: int | None) -> str:
     if outcome is Outcome.FAULT:
         return "error"
-    return "info" if outcome in _CALM else "warning"
+    return "info" if outcome in _CALM and (upstream_status or 0) < REFUSED else "warning"
+
+
+REFUSED = 400
 
 
 _CALM = (Outcome.COMPLETE, Outcome.REFUSED, Outcome.CLIENT_GONE)

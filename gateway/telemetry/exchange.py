@@ -138,6 +138,7 @@ class Facts(Struct):
     usage: Usage | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)  # invocation parameters: no messages, no tools
     content: Content | None = None
+    provider_error: tuple[str | None, str | None] | None = None  # type and code of an error that the provider answered
     usage_error: str = ""  # why `usage` could not be read: `content_coding` or `implausible`
 
 

@@ -84,7 +84,7 @@ class AccessView:
         self._written = 0  # lines of exchanges without a key in that second
 
     def __call__(self, exchange: Exchange) -> None:
-        if not self._calm and exchange.outcome not in access_log.LOUD:
+        if not self._calm and not access_log.is_loud(exchange):
             return
         if exchange.client is None and not self._has_room(exchange):
             self.omitted += 1

@@ -207,5 +207,7 @@ FACTS: dict[str, tuple[tuple[str, ...], str]] = {
     "ignored_headers": ((SERVER,), "Tracing headers of the client that could not be read"),
     "failure": ((CALL,), "Why there was no answer, as `upstream_failure` in the log"),
     "step": ((CALL,), "The workflow's own name for the call"),
+    "upstream_error_type": ((CALL,), "What the provider calls its 4xx or 5xx, if that is one word"),
+    "upstream_error_code": ((CALL,), "The provider's code for it, likewise"),
     "upstream_request_id": ((CALL,), "The provider's own id of the request"),
 }

@@ -66,6 +66,9 @@ class Frames:
         """What stands before our id, before the upstream's, and behind it; `theirs` is "" if that is not plain."""
         facts = call.facts
         own: tuple[tuple[str, object], ...] = (("step", call.step), ("failure", call.failure))
+        if facts.provider_error is not None:
+            kind, code = facts.provider_error
+            own = (*own, ("upstream_error_type", kind), ("upstream_error_code", code))
         if call.request_id and not theirs:
             own = (*own, ("upstream_request_id", call.request_id))
         described = Described(

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from gateway.errors import GatewayError, InternalFault
 from gateway.providers.provider import BEARER, Credential, Provider, UpstreamRequest
+from gateway.providers.reading.error_words import error_words
 from gateway.providers.reading.parameters import ParameterScope
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
@@ -226,6 +227,8 @@ class OpenCall:
         facts = self._provider.dialect.facts(self._call.path, sent, head, tail, capture.content, parameters, whole)
         if response is not None and response.codings and facts.operation and not response.is_readable:
             facts.usage_error = "content_coding"
+        if response is not None and response.status >= 400:
+            facts.provider_error = error_words(head)
         return facts
 
 

@@ -25,6 +25,7 @@ ON_BOTH_ROADS = {
     "test_flow",
     "test_modes",
     "test_projects",
+    "test_provider_errors",
     "test_provider_urls",
     "test_relay",
     "test_retries",
