@@ -177,7 +177,6 @@ async def test_a_stream_of_lines(
     [
         ("marker", CHAT, events(said("a"), finished()), TRUNCATED),
         ("marker", CHAT, events(said("a"), finished()) + DONE, COMPLETE),
-        ("marker", CHAT, b"", TRUNCATED),
         ("marker", CHAT, b'{"choices":[]}', COMPLETE),
         ("marker", "/provider/openai/v1/threads/t/runs", events(said("a")), COMPLETE),
         ("finish", CHAT, events(said("a"), finished()), COMPLETE),
@@ -194,6 +193,16 @@ async def test_a_provider_may_have_a_rule_of_its_own(
     _, clean = await ask(gateway, path)
     assert (await gateway.exchange()).outcome is outcome
     assert clean is (outcome is COMPLETE)
+
+
+async def test_a_stream_that_ends_before_anything_was_passed_on_is_a_502(
+    start: Start, upstream: ScriptedUpstream
+) -> None:
+    gateway = await start(GATEWAY_PROVIDER_OPENAI_STREAM_END="marker")
+    upstream.will(send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n"))
+    async with gateway.session.post(CHAT, json={"stream": True}) as response:
+        assert (response.status, response.headers["x-gateway-error"]) == (502, "upstream_truncated")
+    assert (await gateway.exchange()).outcome is TRUNCATED
 
 
 def large(path: str, size: int) -> bytes:
