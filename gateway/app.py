@@ -4,7 +4,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aiohttp import web
@@ -110,7 +110,10 @@ def build(configuration: Configuration, views: tuple[View, ...], common: InCommo
     lifecycle, secret = Lifecycle(), _ticket_secret(settings, common.ticket_secret)
     tickets, uploads = Tickets(secret, settings.tickets.seconds, sold.store), UploadTokens(secret)
     figures = common.figures or metrics.gathered
-    capture = NO_CAPTURE if tracing is None else _capture(settings.tracing.content)
+    capture = replace(
+        NO_CAPTURE if tracing is None else _capture(settings.tracing.content),
+        error_messages=settings.log.provider_messages,
+    )
     forced = None if settings.upstream.road == "auto" else Road(settings.upstream.road)
     via_name = settings.server.via_name or common.via_name
     fallbacks = Fallbacks()

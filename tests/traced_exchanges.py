@@ -13,6 +13,7 @@ from gateway.telemetry.exchange import (
     Fault,
     Message,
     Outcome,
+    ProviderError,
     TemplateUse,
     ToolCall,
     UpstreamCall,
@@ -221,7 +222,7 @@ def relayed_refusal() -> Exchange:
     """The provider's own 429, relayed as it came."""
     exchange = opened(status=429)
     facts = chat_facts(response_model=None, usage=None, finish_reasons=[], content=None)
-    facts.provider_error = ("rate_limit_error", "rate_limit_exceeded")
+    facts.provider_error = ProviderError("rate_limit_error", "rate_limit_exceeded", "Too fast.")
     call(exchange, facts, status=429)
     return exchange
 

@@ -91,13 +91,15 @@ class Timeouts:
 class Log:
     """`format` is json, text, or auto: text on a terminal. `file` "" is standard output.
 
-    `without_key_rate` is the number of lines a second for requests without an accepted key.
+    `provider_messages` shows the messages of errors that providers answer, in spans too; `without_key_rate` is the
+    number of lines a second for requests without an accepted key.
     """
 
     level: str = "info"
     format: str = "auto"
     file: str = ""
     without_key_rate: int = 100
+    provider_messages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,11 @@ def _log(reader: Reader) -> Log:
             100,
             "Log lines a second, per worker, for requests for which no gateway key was accepted; others are counted",
             least=1,
+        ),
+        provider_messages=reader.flag(
+            "GATEWAY_PROVIDER_ERROR_MESSAGES",
+            False,
+            "Show the messages of errors that providers answer, in log and spans; they may quote what was sent",
         ),
     )
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.telemetry.escaping import encodable, escaped, escaped_json
-from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall, Usage
+from gateway.telemetry.exchange import Exchange, Outcome, ProviderError, UpstreamCall, Usage
 
 Line = Callable[[Exchange], bytes]
 
@@ -39,6 +39,7 @@ FIELDS: dict[str, str] = {
     "upstream_status": "status of the provider's response",
     "upstream_error_type": "what the provider calls its 4xx or 5xx: one word of up to 64 characters, never its message",
     "upstream_error_code": "the provider's code for it, likewise",
+    "upstream_error_message": "its message, up to 500 characters, where GATEWAY_PROVIDER_ERROR_MESSAGES is set",
     "upstream_request_id": "the provider's own request id",
     "duration_ms": "from the first byte of the request to the last of the response",
     "first_byte_ms": "until the first byte of the body was handed to the client",
@@ -82,6 +83,7 @@ class Told(Struct, omit_defaults=True, kw_only=True):
     upstream_status: int | None = None
     upstream_error_type: str | None = None
     upstream_error_code: str | None = None
+    upstream_error_message: str | None = None
     upstream_request_id: str | None = None
     duration_ms: float | None = None
     first_byte_ms: float | None = None
@@ -166,6 +168,7 @@ def _encodable(value: object) -> object:
 
 
 NO_USAGE = Usage()
+NO_ERROR = ProviderError()
 KEPT, LONGEST = 1024, 1024  # frames, and characters of what a client chose in them
 LONGEST_AGENT = 200
 NOTHING = b"%.0a"  # of whatever is put in there
@@ -271,6 +274,7 @@ _SHOWN = (
     "upstream_failure",
     "upstream_error_type",
     "upstream_error_code",
+    "upstream_error_message",
     "client",
     "provider",
     "model",
@@ -288,7 +292,7 @@ def told(exchange: Exchange) -> Told:
     # Of a workflow the first call, of attempts at one the last: it was passed on.
     call = exchange.calls[0 if exchange.project else -1] if exchange.calls else None
     input_tokens, output_tokens, total_tokens = _tokens(exchange.calls)
-    error_type, error_code = (call and call.facts.provider_error) or (None, None)
+    error = (call and call.facts.provider_error) or NO_ERROR
     return Told(
         time=_instant(exchange.started_at),
         level=_level(exchange.outcome, call.status if call else None),
@@ -311,8 +315,9 @@ def told(exchange: Exchange) -> Told:
         session=exchange.session,
         upstream_failure=call.failure if call else None,
         upstream_status=call.status if call else None,
-        upstream_error_type=error_type,
-        upstream_error_code=error_code,
+        upstream_error_type=error.type,
+        upstream_error_code=error.code,
+        upstream_error_message=error.message,
         upstream_request_id=call.request_id if call else None,
         duration_ms=_milliseconds(exchange.started, exchange.ended),
         first_byte_ms=_milliseconds(exchange.started, exchange.first_byte),

@@ -126,6 +126,14 @@ class Parameters(dict[str, Any]):
     text = ""
 
 
+class ProviderError(Struct, frozen=True, gc=False):
+    """An error that a provider answered: its type and code, each one word, and its message where that is wanted."""
+
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+
 class Facts(Struct):
     """What a dialect tells about one call, after its last byte. `operation` is a `gen_ai.operation.name`, or ""."""
 
@@ -138,7 +146,7 @@ class Facts(Struct):
     usage: Usage | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)  # invocation parameters: no messages, no tools
     content: Content | None = None
-    provider_error: tuple[str | None, str | None] | None = None  # type and code of an error that the provider answered
+    provider_error: ProviderError | None = None
     usage_error: str = ""  # why `usage` could not be read: `content_coding` or `implausible`
 
 

@@ -209,5 +209,6 @@ FACTS: dict[str, tuple[tuple[str, ...], str]] = {
     "step": ((CALL,), "The workflow's own name for the call"),
     "upstream_error_type": ((CALL,), "What the provider calls its 4xx or 5xx, if that is one word"),
     "upstream_error_code": ((CALL,), "The provider's code for it, likewise"),
+    "upstream_error_message": ((CALL,), "Its message, where `GATEWAY_PROVIDER_ERROR_MESSAGES` is set"),
     "upstream_request_id": ((CALL,), "The provider's own id of the request"),
 }

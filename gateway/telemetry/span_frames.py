@@ -67,8 +67,13 @@ class Frames:
         facts = call.facts
         own: tuple[tuple[str, object], ...] = (("step", call.step), ("failure", call.failure))
         if facts.provider_error is not None:
-            kind, code = facts.provider_error
-            own = (*own, ("upstream_error_type", kind), ("upstream_error_code", code))
+            answered = facts.provider_error
+            own = (
+                *own,
+                ("upstream_error_type", answered.type),
+                ("upstream_error_code", answered.code),
+                ("upstream_error_message", answered.message),
+            )
         if call.request_id and not theirs:
             own = (*own, ("upstream_request_id", call.request_id))
         described = Described(
@@ -88,7 +93,8 @@ class Frames:
             parameters=self.parameters(facts),
         )
         is_short = len(described.parameters) <= LONGEST and len(described.finish_reasons) <= MOST_REASONS
-        frame = _call_frame if is_short else _call_frame.__wrapped__
+        has_message = facts.provider_error is not None and facts.provider_error.message is not None
+        frame = _call_frame if is_short and not has_message else _call_frame.__wrapped__
         told = Told(exchange.project, call.provider, call.outcome, call.error, own)
         return frame(described, told, len(exchange.id), len(theirs))
 

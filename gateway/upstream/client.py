@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from gateway.errors import GatewayError, InternalFault
 from gateway.providers.provider import BEARER, Credential, Provider, UpstreamRequest
-from gateway.providers.reading.error_words import error_words
+from gateway.providers.reading.error_words import provider_error
 from gateway.providers.reading.parameters import ParameterScope
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
@@ -228,7 +228,7 @@ class OpenCall:
         if response is not None and response.codings and facts.operation and not response.is_readable:
             facts.usage_error = "content_coding"
         if response is not None and response.status >= 400:
-            facts.provider_error = error_words(head)
+            facts.provider_error = provider_error(head, message=capture.error_messages)
         return facts
 
 

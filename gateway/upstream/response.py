@@ -30,10 +30,14 @@ DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response whic
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What is read off bodies for traces: parameters, and messages, for which `limit` bytes of an answer are kept."""
+    """What is read off bodies for log and traces.
+
+    That is parameters, messages, for which `limit` bytes of an answer are kept, and the messages of providers' errors.
+    """
 
     content: bool = False
     parameters: ParameterScope = ParameterScope.NONE
+    error_messages: bool = False
     limit: int = 1 << 20
 
 

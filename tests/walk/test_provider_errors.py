@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from gateway.settings.tracing import ContentSettings
 from gateway.telemetry.access_log import is_loud, json_line, text_line
-from tests.running import Running
+from gateway.telemetry.content import ContentRules
+from gateway.telemetry.span_tree import SpanTree
+from tests.read_spans import of_scope
+from tests.running import Running, Start
 from tests.scripted import ScriptedUpstream, answer
 
 OPENAI = {"error": {"message": "canary", "type": "invalid_request_error", "param": "canary", "code": "model_not_found"}}
@@ -53,3 +57,31 @@ async def test_an_answer_that_is_no_refusal_is_told_as_before(gateway: Running, 
         assert response.status == 200
     line = json.loads(json_line(await gateway.exchange()))
     assert line["level"] == "info" and "upstream_error_type" not in line
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (OPENAI, "canary"),
+        (ANTHROPIC, "canary"),
+        ([REASON], "canary"),
+        (PROBLEM, "canary"),
+        ({"error": "plain words"}, "plain words"),
+        ({"error": {"message": "x" * 5000}}, "x" * 500),
+        ({"error": {"message": "two\r\nlines \u202e"}}, "two\r\nlines \u202e"),
+        ({"error": {"message": {"no": "text"}}}, None),
+        ("canary", None),
+    ],
+)
+async def test_its_message_is_shown_where_a_setting_asks_for_it(
+    start: Start, upstream: ScriptedUpstream, body: object, message: str | None
+) -> None:
+    gateway = await start(GATEWAY_PROVIDER_ERROR_MESSAGES="true")
+    upstream.will(answer(json.dumps(body).encode(), "400 Bad Request"))
+    async with gateway.session.post("/provider/openai/v1/chat/completions", json={"model": "m"}) as response:
+        assert response.status == 400
+    exchange = await gateway.exchange()
+    assert json.loads(json_line(exchange)).get("upstream_error_message") == message
+    assert text_line(exchange).count(b"\n") == 1
+    span = of_scope(SpanTree(ContentRules(ContentSettings()), {}).encoded(exchange))[-1]
+    assert json.loads(span.attributes["metadata"]).get("upstream_error_message") == message
