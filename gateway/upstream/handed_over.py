@@ -3,6 +3,7 @@
 This file leans on names that aiohttp does not promise; `test_names_of_aiohttp.py` fails by name when one moves.
 """
 
+from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from aiohttp.streams import StreamReader
@@ -37,3 +38,16 @@ class Flow(NamedTuple):
     sink: Sink
     tap: Tap
     body: StreamReader
+
+    def give(self, piece: bytes, framed: bytes) -> bool:
+        """Give `piece` to sink and tap; whether the sink has room for more. What it raises, the body ends with, too."""
+        sink, tap, body = self
+        if tap.first is None:
+            tap.first = monotonic_ns()
+        try:
+            has_room = sink.take(piece, framed)
+        except Exception as error:
+            body.set_exception(error)  # it may have had its end, and would look complete
+            raise
+        tap.hear(piece)
+        return has_room

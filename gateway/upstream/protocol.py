@@ -188,6 +188,8 @@ class UpstreamProtocol(ResponseHandler):
                     self.body._waiter = None
         finally:
             self._flow = None
+        if self.body._exception is not None:  # of the sink, at the last piece
+            raise self.body._exception
         return self.body._eof and not self._sink_is_full
 
     def _pass_on(self) -> None:
@@ -198,12 +200,8 @@ class UpstreamProtocol(ResponseHandler):
             self._give(flow, piece, b"")
 
     def _give(self, flow: Flow, piece: bytes, framed: bytes) -> None:
-        sink, tap, body = flow
-        if tap.first is None:
-            tap.first = monotonic_ns()
-        if not sink.take(piece, framed):
-            self._filled(body)
-        tap.hear(piece)
+        if not flow.give(piece, framed):
+            self._filled(flow.body)
 
     def _filled(self, body: StreamReader) -> None:
         """Read nothing more until the sink can take it."""

@@ -169,6 +169,33 @@ async def test_a_fault_while_a_stream_is_passed_on_breaks_it_off(
     assert (await gateway.exchange()).outcome is not Outcome.COMPLETE
 
 
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 40"])
+async def test_a_fault_at_the_last_piece_of_a_body_breaks_it_off(
+    start: Start, upstream: ScriptedUpstream, framing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await start()
+    chunked = framing.startswith("Transfer")
+    first, last = (b"14\r\n%b\r\n", b"14\r\n%b\r\n0\r\n\r\n") if chunked else (b"%b", b"%b")
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n{framing}\r\n\r\n".encode()
+    take, count = Outflow.take, 0
+
+    def failing_at_the_last(*given: Any) -> bool:
+        nonlocal count
+        count += 1
+        return take(*given) if count % 2 else failing()
+
+    monkeypatch.setattr(Outflow, "take", failing_at_the_last)
+    for _ in range(4):  # parsed, then recognized
+        count = 0
+        upstream.will(send(head), pause(0.05), send(first % (b"a" * 20)), pause(0.05), send(last % (b"b" * 20)))
+        async with connected(gateway.port) as client:
+            await client.send(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 0\r\n\r\n")
+            received = await client.rest()
+        assert b"a" * 20 in received and b"b" * 20 not in received
+        assert not received.endswith(b"0\r\n\r\n")
+    assert {exchange.outcome for exchange in gateway.exchanges} == {Outcome.FAULT}
+
+
 async def test_a_fault_before_anything_was_passed_on_is_an_answer(
     start: Start, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
