@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.providers.reading.content import MOST_MESSAGES, Fragments, schemas, spoken, texts, tool_call
-from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text
+from gateway.providers.reading.lenient import Members, count, mapping, member, named, objects, text, word
 from gateway.providers.reading.stream_end import by_member
 from gateway.providers.reading.usage import tokens, total_of
 from gateway.telemetry.exchange import Content, Facts, Message, ToolCall, Usage
@@ -26,7 +26,7 @@ def asked(facts: Facts, path: str, request: Members) -> None:
 def document(facts: Facts, answer: Members) -> None:
     facts.response_id = named(member(answer, "id")) or named(member(answer, "generation_id"))
     facts.usage = _usage(member(answer, "usage")) or _usage(member(answer, "meta"))
-    if reason := named(member(answer, "finish_reason")):
+    if reason := word(member(answer, "finish_reason")):
         facts.finish_reasons = [reason]
 
 
@@ -38,7 +38,7 @@ def opening(facts: Facts, event: Members) -> bool:
 def closing(facts: Facts, event: Members) -> bool:
     last = mapping(event.get("delta")) if event.get("type") == "message-end" else mapping(event.get("response"))
     facts.usage = _usage(last.get("usage")) or _usage(last.get("meta"))
-    reason = named(last.get("finish_reason")) or named(event.get("finish_reason"))
+    reason = word(last.get("finish_reason")) or word(event.get("finish_reason"))
     if reason:
         facts.finish_reasons = [reason]
     return facts.usage is not None or reason is not None
@@ -48,9 +48,9 @@ def progress(event: Members) -> Sequence[tuple[int, bool]]:
     return _progress_v1(event) if "event_type" in event else _progress_v2(event)
 
 
-def _usage(member_value: Any) -> Usage | None:
+def _usage(value: Any) -> Usage | None:
     """The tokens in a member `usage` or `meta`."""
-    usage = mapping(member_value)
+    usage = mapping(value)
     counts = mapping(usage.get("billed_units")) or mapping(usage.get("tokens"))
     inward, outward = tokens(counts.get("input_tokens")), tokens(counts.get("output_tokens"))
     if inward is None and outward is None:

@@ -85,6 +85,13 @@ def test_the_first_version_tells_its_tokens_apart_from_the_text():
         assert told.content.output_messages == [Message("assistant", "Hello")]
 
 
+@pytest.mark.parametrize("reason", ["all that was said", "s" * 65, 7])
+def test_a_reason_that_is_no_word_is_left_out(reason: object):
+    end = {"type": "message-end", "delta": {"finish_reason": reason}}
+    for body in (compact({**COHERE_ANSWER, "finish_reason": reason}), event_stream([end], named=True)):
+        assert facts(COHERE_PATH, COHERE_REQUEST, body).finish_reasons == []
+
+
 @pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
 def test_embeddings_take_input_alone(path: str):
     answer = {"id": "e_1", "embeddings": {"float": [[0.1]]}, "meta": {"billed_units": {"input_tokens": 5}}}
