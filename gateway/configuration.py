@@ -108,7 +108,7 @@ def reloaded(current: Configuration, environ: Mapping[str, str]) -> Configuratio
 
 
 def fixed_settings(environ: Mapping[str, str], env_file: Mapping[str, str]) -> Iterator[str]:
-    """What a reload cannot take over, since it comes from the `environ` of the process; `env_file` is the .env file."""
+    """Warnings for settings that a reload cannot change, since the process's `environ` wins over the .env file."""
     if environ.get(keys.NAME, "").strip():
         yield KEYS_IN_ENVIRONMENT
     for name in sorted(env_file.keys() & environ.keys() - {keys.NAME}):

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime
 
 from gateway.access.clients import Client
-from gateway.access.keys import ALL, NONE, SCOPES, USES
+from gateway.access.keys import ALL, NONE, RESOURCE_SCOPES, SCOPES
 from gateway.configuration import Configuration
 from gateway.providers.catalog import KNOWN, missing, sources
 from gateway.providers.provider import Provider
@@ -92,7 +92,9 @@ def _served(reader: Reader, provider: Provider) -> Row:
 
 def _client(client: Client, now: float) -> Row:
     bounds = [
-        f"{name}={_shown(bound)}" for name in SCOPES if (bound := getattr(client, name)) is not None or name in USES
+        f"{name}={_shown(bound)}"
+        for name in SCOPES
+        if (bound := getattr(client, name)) is not None or name in RESOURCE_SCOPES
     ]
     return client.id, " ".join(bounds), "expired" if client.expired(now) else ""
 

@@ -27,7 +27,7 @@ ABOUT = (
 )
 ABOUT_SCOPES = "Hold keys to their scopes `providers` and `projects`; false: every key may use all that is served"
 
-USES = ("providers", "projects")
+RESOURCE_SCOPES = ("providers", "projects")  # of which a key that names either has only what it names
 ALL = "*"
 NONE = "none"
 
@@ -166,8 +166,8 @@ def _scopes(parts: list[str]) -> dict[str, Any]:
             scopes[name] = SCOPES[name](value)
         except ValueError as error:
             raise ValueError(f"scope {name} {error}") from None
-    if not scopes.keys().isdisjoint(USES):
-        scopes = dict.fromkeys(USES, frozenset[str]()) | scopes
+    if not scopes.keys().isdisjoint(RESOURCE_SCOPES):
+        scopes = dict.fromkeys(RESOURCE_SCOPES, frozenset[str]()) | scopes
     return scopes
 
 

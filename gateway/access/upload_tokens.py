@@ -1,7 +1,7 @@
-"""Upload tokens: what lets a client upload where its SDK sends no key.
+"""Upload tokens authenticate uploads for which Google's SDK sends no key.
 
-Google's SDK starts an upload with its key, and sends the parts without one to the URL it was given: that URL is the
-credential. So the gateway's own URL for it holds a token, bound to the client, to the very target, and to a day.
+The SDK starts an upload with its key, and sends the parts without one to the URL that it got in return: that URL is the
+credential. So the gateway's URL for the upload carries a token, bound to the client and to the target, good for a day.
 """
 
 import binascii
@@ -18,7 +18,7 @@ _PURPOSE: Final = b"gateway upload 1\0"
 
 
 class UploadTokens:
-    """Signs and checks. Every process that shall take another's tokens needs the same secret."""
+    """Signs and verifies tokens. Processes that accept each other's tokens share a secret."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -31,7 +31,7 @@ class UploadTokens:
         return f"{target}{PARAMETER}={token}"
 
     def client_id(self, target: str, now: float) -> str | None:
-        """Whose the token is that `target` ends in; None if it has no valid one."""
+        """The client of the token at the end of `target`; None if there is no valid one."""
         unsigned, _, token = target.rpartition(f"{PARAMETER}=")
         raw = _decoded(token)
         head, signature = raw[:-_SIGNATURE_BYTES], raw[-_SIGNATURE_BYTES:]
@@ -48,7 +48,7 @@ class UploadTokens:
 
 
 def _decoded(token: str) -> bytes:
-    """The token's bytes, b"" if it is none."""
+    """The token's bytes; b"" if it is malformed."""
     try:
         return urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
     except (UnicodeEncodeError, binascii.Error):

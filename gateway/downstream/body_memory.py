@@ -1,8 +1,8 @@
-"""How much memory large request bodies take, of all requests of this process together.
+"""Bounds the memory that large request bodies take, of all requests of this process together.
 
-A body that is held whole stays in memory until its request is over: it may have to be sent again, and is read for the
-record. What does not fit is refused before it is read: a client can come again, but a process that is out of memory
-takes everybody's requests along.
+A buffered body stays in memory until its request is over: it may have to be sent again, and is read for the record. A
+body that does not fit is refused before it is read: its client can retry, but a process that runs out of memory loses
+all requests.
 """
 
 from typing import Final
@@ -10,21 +10,21 @@ from typing import Final
 from gateway.errors import Overloaded, PayloadTooLarge
 
 SMALL: Final = 1 << 20
-"""Bytes up to which a body is not counted: the number of those is bounded by that of requests served at once."""
+"""Bytes up to which a body is not counted: the limit of concurrent requests bounds those."""
 
 RETRY_AFTER: Final = 1  # seconds
 
 
 class BodyMemory:
-    """At most `most` bytes are held."""
+    """The budget: at most `max_bytes`, of which `held` are taken."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.held = 0
 
 
 class HeldBody:
-    """What one request holds of it."""
+    """The share of the budget that one request holds."""
 
     __slots__ = ("_held", "_memory")
 
@@ -37,14 +37,14 @@ class HeldBody:
         memory = self._memory
         if size <= SMALL or size <= self._held:
             return
-        if size > memory.most:
-            raise PayloadTooLarge(f"The request body has more than the {memory.most} bytes that are held in memory.")
-        if memory.held - self._held + size > memory.most:
+        if size > memory.max_bytes:
+            raise PayloadTooLarge(f"The request body has more than the {memory.max_bytes} bytes kept in memory.")
+        if memory.held - self._held + size > memory.max_bytes:
             raise Overloaded("There is no memory for a body of this size at the moment.", retry_after=RETRY_AFTER)
         memory.held += size - self._held
         self._held = size
 
     def release(self) -> None:
-        """Hold nothing any more."""
+        """Give the share back."""
         self._memory.held -= self._held
         self._held = 0

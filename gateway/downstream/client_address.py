@@ -59,13 +59,13 @@ def origin_reader(settings: ProxySettings) -> ReadOrigin:
     return _Believing(settings).origin
 
 
-def trusts_nobody(address: str) -> bool:
+def trusts_none(address: str) -> bool:
     return False
 
 
 def trusted_proxies(settings: ProxySettings) -> Trusts:
-    """What knows the addresses of trusted proxies."""
-    return _Believing(settings).trusts if settings.trusted else trusts_nobody
+    """A predicate for the addresses of trusted proxies."""
+    return _Believing(settings).trusts if settings.trusted else trusts_none
 
 
 def _as_connected(peer: str, host: str, told: Told) -> Origin:

@@ -1,6 +1,6 @@
-"""What a 404 of the gateway itself says: where providers and projects are, and which of them the key may use.
+"""The messages of the gateway's own 404s: where providers and projects are, and which of them the key may use.
 
-Rule: only names that the key may use are mentioned, and of what the client sent only a plain name is repeated.
+Rule: a message mentions only names that the key may use, and repeats nothing of the request but a plain name.
 """
 
 import re
@@ -60,14 +60,14 @@ class Directory:
         return NotFound(_sentences(shown, _did_you_mean(_closest(name, projects)), listed))
 
     def _base_url(self, dialect: str, client: Client, origin: str) -> str:
-        """What to change where a client calls an API at the gateway's root."""
+        """The base URL to use, for a client that calls a provider's API at the gateway's root."""
         providers = self._providers_of(client)
         fitting = next((provider for provider in providers if provider.dialect.name == dialect), None)
         base_url = "" if fitting is None else f"The base URL for {fitting.name} is {origin}{base_path(fitting)}."
         return _sentences("Providers are at /provider/<name>/.", base_url, _usable([each.name for each in providers]))
 
     def _close_to(self, first: str, name: str, client: Client) -> str:
-        """The path that may be meant; "" if none comes to mind."""
+        """A suggestion for a misspelled path; "" if nothing is similar."""
         close = _closest(first, ("provider", "projects"))
         if close == "projects":
             project = _closest(name, self._projects_of(client))
@@ -83,7 +83,7 @@ class Directory:
         return {project.name: project for project in self.projects if client.may_use_project(project.name)}
 
 
-# The first dialect that has a path is the one that is meant by it.
+# In order: the first dialect that has a path wins.
 _API_PATHS: Final = {
     "anthropic": re.compile(r"(?:/v1)?/(?:messages|complete)(?:/|$)").match,
     "gemini": re.compile(r"/v1(?:alpha|beta)\d*(?:/|$)|/v1/models/[^/]+:[A-Za-z]+$").match,

@@ -99,7 +99,7 @@ class Relay:
             shape = mode.asked(query, head.modes)
         method, limit = request._method, self._limits.max_body_bytes
         is_usual = shape is None and head.is_json and method != "GET"
-        if self._links.map_batches and self._links.concern(below):
+        if self._links.map_batches and self._links.may_change_body(below):
             is_usual = False
         if is_usual and (body := at_hand(request, limit)) is not None:
             asked = UpstreamRequest(method, below, (), body, len(body), head.form, told.values)
@@ -143,7 +143,7 @@ class Relay:
             )
             if stored:
                 return UpstreamRequest(method, below, _of_a_ticket(request.raw_headers), body, length)
-            if self._links.concern(below):
+            if self._links.may_change_body(below):
                 return UpstreamRequest(method, below, _uncoded(request.raw_headers), body, length)
             return UpstreamRequest(method, below, (), body, length, told.head.form, told.values)
         request[EXCHANGE].stream_mode = shape
@@ -164,7 +164,7 @@ class Relay:
             exchange.outcome, exchange.fault = Outcome.UPSTREAM_ERROR, Fault.UPSTREAM
         kind = None if shape is None else self._new_kind(response, shape)
         coded = bool(response.codings)
-        if kind is None and self._links.map_batches and self._links.may_be_in(response, call):
+        if kind is None and self._links.map_batches and self._links.are_batches(response, call):
             return await self._relay_batches(request, answered)
         if kind is not None and coded:
             raise UpstreamError(f"{call.provider} sent a content coding that was not asked for.")
@@ -206,7 +206,7 @@ class Relay:
         status, reason, layout, values = response.status, response.reason, response.layout, response.values
         if layout.urls:
             values = self._links.values(exchange, answered)
-        # A stream that lacks its end could not be shown to, once its length is told.
+        # Once a client knows a stream's length, a missing end could not be signalled.
         unframed = response.is_stream and layout.lengths > 0 and answered.call.method != "HEAD"
         lines = headers.client_lines(values, layout, key) if kind is None and not unframed else None
         at = layout.content_length
@@ -262,7 +262,7 @@ def _uncoded(fields: headers.Fields) -> headers.Fields:
 
 
 def _to_events(response: UpstreamResponse, error_frame: ErrorFrame) -> ErrorFrame:
-    """`error_frame` where a stream has come, nothing where it is a document that is called one."""
+    """`error_frame` for an event stream, no frame for a document that is only labelled as one."""
     return lambda error: b"" if response.is_document else error_frame(error)
 
 

@@ -1,4 +1,4 @@
-"""A provider's URLs as clients of the gateway get them: in fields, and in the JSON of message batches if set so."""
+"""Maps the URLs in a provider's answers to the gateway: in fields, and in message batches if a setting asks for it."""
 
 import asyncio
 import json
@@ -41,14 +41,18 @@ class ProviderLinks:
                 values[at] = self._signed(values[at], origin, exchange.client or "")
         return values
 
-    def concern(self, target: str) -> bool:
-        """Whether the body of an answer to `target` may have to be changed."""
+    def may_change_body(self, target: str) -> bool:
+        """Whether URLs in the body of an answer to `target` may be mapped."""
         return self.map_batches and "/batches" in target and _is_batch(target.partition("?")[0]) is not None
 
-    def may_be_in(self, response: UpstreamResponse, call: UpstreamCall) -> bool:
-        """Whether the answer is the JSON of message batches."""
+    def are_batches(self, response: UpstreamResponse, call: UpstreamCall) -> bool:
+        """Whether `response` is a JSON document with message batches."""
         is_whole = response.status in (200, 201) and call.method != "HEAD"
-        return self.concern(call.path) and is_whole and response.field(b"content-type").startswith(b"application/json")
+        return (
+            self.may_change_body(call.path)
+            and is_whole
+            and response.field(b"content-type").startswith(b"application/json")
+        )
 
     async def body(self, exchange: Exchange, answered: Answered) -> bytes:
         """The JSON of message batches, without content coding, every byte but those of URLs as it was."""

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.web_server import Server
 
 from gateway.downstream import request_head
-from gateway.downstream.client_address import Trusts, trusts_nobody
+from gateway.downstream.client_address import Trusts, trusts_none
 from gateway.downstream.connection import GuardedConnection
 from gateway.downstream.connection_bounds import ConnectionBounds
 from gateway.downstream.dispatch import Dispatch
@@ -39,7 +39,7 @@ class GuardedServer(Server):
         on_malformed: Callable[[Malformed], None],
         refusal_body: RefusalBody,
         fallbacks: Fallbacks | None = None,
-        trusts: Trusts = trusts_nobody,
+        trusts: Trusts = trusts_none,
         **kwargs: Any,
     ) -> None:
         super().__init__(handler, **kwargs)
@@ -144,8 +144,8 @@ class GuardedServer(Server):
 class GuardedRunner(web.AppRunner):
     """`web.AppRunner` over guarded connections.
 
-    `on_malformed` hears of every request that never became one; `refusal_body` renders the answer to it. `trusts` knows
-    the addresses of trusted proxies.
+    `on_malformed` hears of every request that never became one; `refusal_body` renders the answer to it. `trusts`
+    says whether an address is a trusted proxy's.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class GuardedRunner(web.AppRunner):
         on_malformed: Callable[[Malformed], None],
         refusal_body: RefusalBody = openai_shape,
         fallbacks: Fallbacks | None = None,
-        trusts: Trusts = trusts_nobody,
+        trusts: Trusts = trusts_none,
         **kwargs: Any,
     ) -> None:
         super().__init__(

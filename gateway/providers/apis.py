@@ -25,7 +25,7 @@ from gateway.providers.reading.allowance import Allowance
 from gateway.providers.reading.api import Bodies, Glance, Reading, read
 from gateway.providers.reading.lenient import Members
 from gateway.providers.reading.parameters import ParameterScope
-from gateway.providers.reading.stream_end import End, Progress, StreamBody, by_member, judged
+from gateway.providers.reading.stream_end import End, Progress, StreamBody, by_member, end_of
 from gateway.telemetry.exchange import Facts
 from gateway.wire import target
 
@@ -127,7 +127,7 @@ _PROGRESS_BY_ENDING: Final = (
     ("/audio/speech", by_member("type", "speech.audio.done", "speech.audio.")),
     ("/audio/transcriptions", by_member("type", "transcript.text.done", "transcript.")),
 )
-# A resource is streamed again below the path that made it; then its usage has been told before.
+# A stored resource can be streamed again below the path that made it; its usage was counted the first time.
 _PROGRESS_BELOW: Final = (("/responses", responses.progress), ("/interactions", interactions.progress))
 
 
@@ -135,8 +135,8 @@ ApiAt = Callable[[str], Api | None]
 
 
 def finder(*more: tuple[str, Api]) -> tuple[ApiAt, Callable[[str], bool]]:
-    """What finds the API that a path without query belongs to, None if it is no known one; and what tells whether the
-    path is spelled so that a provider may find another one. `more` endings come before those that all have.
+    """Two functions of a path without query: the API that it belongs to, None if unknown; and whether it is spelled so
+    that a provider may find another API. `more` endings come before the common ones.
 
     A path is read as the most lenient server would read it.
     """
@@ -164,7 +164,7 @@ api_at, is_ambiguous = finder()
 
 @lru_cache(256)
 def progress_at(path: str) -> Progress | None:
-    """How far events tell that a stream is, on a path of which nothing else is read; None if it is no known one."""
+    """Reads the progress of a stream off its events, at a path whose bodies are not read otherwise; None if unknown."""
     collection = path.rpartition("/")[0]
     found = [progress for ending, progress in _PROGRESS_BY_ENDING if path.endswith(ending)]
     found += [progress for ending, progress in _PROGRESS_BELOW if collection.endswith(ending)]
@@ -177,7 +177,7 @@ def operation(api: Api | None) -> str:
 
 def stream_end(api: Api | None, path: str, body: StreamBody) -> End | None:
     progress = progress_at(path) if api is None else api.reading.progress
-    end = None if progress is None else judged(progress, body)
+    end = None if progress is None else end_of(progress, body)
     # Google's streams have no other marker.
     return End.MARKED if end is End.FINISHED and api is GENERATE_CONTENT else end
 

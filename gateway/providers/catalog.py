@@ -16,7 +16,7 @@ from gateway.providers import own_fields
 from gateway.providers.anthropic import VERSION, AnthropicDialect
 from gateway.providers.declarations import ANTHROPIC_VERSION, CUSTOMS, KNOWN, OPENAI
 from gateway.providers.provider import Provider
-from gateway.providers.reading.stream_end import StreamEnd
+from gateway.providers.reading.stream_end import StreamEndRule
 from gateway.settings import Reader, Secret, Timeouts
 from gateway.settings.upstream import UNBOUNDED, Policy
 
@@ -194,9 +194,11 @@ def _timeouts(reader: Reader, own: str, timeouts: Timeouts) -> Timeouts:
     return timeouts
 
 
-def _stream_end(reader: Reader, own: str) -> StreamEnd:
+def _stream_end(reader: Reader, own: str) -> StreamEndRule:
     name, family = f"{own}_STREAM_END", f"{FAMILY}_STREAM_END"
-    return StreamEnd(reader.choice(name, StreamEnd.FINISH, tuple(StreamEnd), ABOUT_STREAM_END, as_name=family))
+    return StreamEndRule(
+        reader.choice(name, StreamEndRule.FINISH, tuple(StreamEndRule), ABOUT_STREAM_END, as_name=family)
+    )
 
 
 def _policy(reader: Reader, own: str, policy: Policy) -> Policy:

@@ -1,4 +1,4 @@
-"""The fields that an operator gives to requests to one provider: the one with its key, and others."""
+"""Reads the fields that an operator sets on every request to a provider: the one with its key, and further ones."""
 
 import re
 from dataclasses import replace
@@ -30,7 +30,7 @@ _OF_THE_MESSAGE = frozenset({b"via", b"accept-encoding"})
 
 
 def with_own_fields(reader: Reader, provider: Provider, prefix: str, family: str) -> Provider:
-    """The provider with what the variables that begin with `prefix` say of its fields."""
+    """The provider with the fields that the variables beginning with `prefix` configure."""
     credential = _credential(reader, provider.credential, f"{prefix}_CREDENTIAL_FIELD", f"{family}_CREDENTIAL_FIELD")
     fields = _fields(reader, f"{prefix}_FIELDS", f"{family}_FIELDS")
     if credential is not None and credential.header.lower() in [name.lower() for name, _ in fields]:

@@ -10,7 +10,7 @@ from yarl import URL
 from gateway.errors import GatewayError
 from gateway.providers.apis import Api
 from gateway.providers.reading.parameters import ParameterScope
-from gateway.providers.reading.stream_end import End, StreamBody, StreamEnd
+from gateway.providers.reading.stream_end import End, StreamBody, StreamEndRule
 from gateway.settings import Secret, Timeouts
 from gateway.settings.upstream import Policy
 from gateway.telemetry.exchange import Facts
@@ -177,6 +177,6 @@ class Provider:
     key: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     policy: Policy = field(default_factory=Policy)
-    stream_end: StreamEnd = StreamEnd.FINISH
+    stream_end: StreamEndRule = StreamEndRule.FINISH
     system: str = ""  # OpenInference `llm.provider`, where it differs from `name`
     models: tuple[str, ...] = ()  # known to metrics by name; others count as `_other`

@@ -30,16 +30,16 @@ async def translated(
     streamed: bool,
     most_document_bytes: int = MOST_DOCUMENT_BYTES,
 ) -> AsyncGenerator[bytes, None]:
-    """The frames of a successful answer in `mode`; `streamed` says whether `chunks` is called an event stream.
+    """The frames of a successful answer in `mode`; `streamed` says whether `chunks` is labelled as an event stream.
 
-    Raises UpstreamError, and whatever `chunks` raises: a stream that lacks its end among it. Closes `chunks`.
+    Raises UpstreamError, and whatever `chunks` raises, such as UpstreamTruncated. Closes `chunks`.
     """
     async with _closing(chunks):
         if streamed and mode in (StreamMode.SSE, StreamMode.JSON):
             async for chunk in chunks:
                 yield chunk
             return
-        begun = await beginning(chunks) if streamed else b""
+        begun = await first_bytes(chunks) if streamed else b""
         if streamed and (not begun.strip() or is_event_stream(begun)):
             async for frame in _of_events(begun, chunks, dialect, _line if mode is StreamMode.NDJSON else _text):
                 yield frame
@@ -49,8 +49,8 @@ async def translated(
             yield frame
 
 
-async def beginning(chunks: AsyncIterator[bytes]) -> bytes:
-    """The first chunks of a body, enough to tell an event stream from a document that is called one."""
+async def first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first bytes of a body, enough to tell an event stream from a document that is labelled as one."""
     begun = b""
     async for chunk in chunks:
         begun += chunk
@@ -67,7 +67,7 @@ async def _of_events(
     begun: bytes, chunks: AsyncIterator[bytes], dialect: Dialect, from_event: Callable[[Dialect, bytes], bytes]
 ) -> AsyncGenerator[bytes, None]:
     decoder = sse.Decoder()
-    async for chunk in with_an_end(begun, chunks):
+    async for chunk in with_blank_line(begun, chunks):
         frames: list[bytes] = []
         failure = None
         try:
@@ -83,8 +83,8 @@ async def _of_events(
             raise failure
 
 
-async def with_an_end(begun: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A whole event stream, and the blank line that its last event may lack."""
+async def with_blank_line(begun: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A whole event stream, followed by the blank line that its last event may lack."""
     yield begun
     async for chunk in chunks:
         yield chunk

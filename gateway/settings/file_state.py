@@ -1,4 +1,4 @@
-"""A file as it was when it was looked at, so that a change since then shows."""
+"""A snapshot of a file's `stat`, to notice changes."""
 
 from dataclasses import dataclass
 from pathlib import Path

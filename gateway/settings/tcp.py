@@ -19,13 +19,13 @@ class TcpKeepalive:
     probes: int = 4
 
 
-BY_DEFAULT = TcpKeepalive()
+DEFAULT_KEEPALIVE = TcpKeepalive()
 
 
 def read_tcp_keepalive(reader: Reader) -> TcpKeepalive:
     """The section."""
     reader.chapter("TCP keep-alive")
-    defaults = BY_DEFAULT
+    defaults = DEFAULT_KEEPALIVE
     most = 32_767  # Linux takes no more
     return TcpKeepalive(
         idle=reader.integer("GATEWAY_TCP_KEEPALIVE_IDLE", defaults.idle, ABOUT_IDLE, most=most),

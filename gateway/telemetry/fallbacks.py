@@ -1,4 +1,4 @@
-"""Counts the messages that were left to a parser because recognizing them raised an exception: each is a bug of ours.
+"""Counts the messages that went to a parser because recognizing them raised an exception: each is a bug of the gateway.
 
 The first exception of each kind is logged, by its type and place alone: its text may quote a client or a provider.
 """

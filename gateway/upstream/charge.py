@@ -1,4 +1,4 @@
-"""What a call of a limited key took: as the provider reports it, or else estimated by what came of it."""
+"""What a limited key's call took: the usage that the provider reports, or an estimate from the answer that came."""
 
 from typing import Final
 
@@ -6,28 +6,28 @@ from gateway.access.gate import NO_TOKENS, Tokens
 from gateway.providers.reading.generated import BYTES_PER_TOKEN, streamed_tokens
 from gateway.settings.prices import Prices
 from gateway.telemetry.exchange import Outcome, UpstreamCall, Usage
-from gateway.upstream.limited_request import Requested
+from gateway.upstream.limited_request import Estimate
 from gateway.upstream.response import UpstreamResponse
 
 _NO_USAGE: Final = Usage()
 
 
-def charge(asked: Requested, call: UpstreamCall, response: UpstreamResponse | None, prices: Prices) -> Tokens:
-    """What `call` took, now that it has ended; noted on its record where that is an estimate."""
+def charge(estimate: Estimate, call: UpstreamCall, response: UpstreamResponse | None, prices: Prices) -> Tokens:
+    """What `call` took, now that it has ended; an estimate is noted on its record."""
     call.learn()
     usage, is_complete = call.facts.usage, call.outcome is Outcome.COMPLETE
     if not is_complete and not call.facts.streamed:  # a document that is cut has not come to its usage
         usage = None
-    if asked.api is None or (usage is None and is_unbilled(call)):
+    if estimate.api is None or (usage is None and is_unbilled(call)):
         return NO_TOKENS
     reported = None
     if usage is not None and is_complete:
-        reported = _reported(usage, generates=asked.tokens.output > 0)
+        reported = _reported(usage, generates=estimate.tokens.output > 0)
     if reported is None:
-        reported = _estimated(asked, call, response, usage or _NO_USAGE)
+        reported = _estimated(estimate, call, response, usage or _NO_USAGE)
         call.estimated_tokens = round(sum(reported))
     inward, outward = reported
-    price = asked.price or prices.of(call.facts.response_model)
+    price = estimate.price or prices.of(call.facts.response_model)
     cached = (usage or _NO_USAGE).cache_read_tokens or 0
     return Tokens(inward, outward, price.of(inward, outward, cached) if price else 0.0)
 
@@ -47,19 +47,19 @@ def _reported(usage: Usage, *, generates: bool) -> tuple[float, float] | None:
 
 
 def _estimated(
-    asked: Requested, call: UpstreamCall, response: UpstreamResponse | None, usage: Usage
+    estimate: Estimate, call: UpstreamCall, response: UpstreamResponse | None, usage: Usage
 ) -> tuple[float, float]:
-    inward = asked.tokens.input if not usage.input_tokens else float(usage.input_tokens)
-    outward = max(usage.output_tokens or 0, _output(asked, call, response))
+    inward = estimate.tokens.input if not usage.input_tokens else float(usage.input_tokens)
+    outward = max(usage.output_tokens or 0, _output(estimate, call, response))
     if usage.input_tokens is None and usage.total_tokens:  # which is both
         inward = min(inward, usage.total_tokens)
         outward = usage.total_tokens - inward
     return inward, outward
 
 
-def _output(asked: Requested, call: UpstreamCall, response: UpstreamResponse | None) -> float:
-    """What was generated, by what came of it."""
-    api, reserved = asked.api, asked.tokens.output
+def _output(estimate: Estimate, call: UpstreamCall, response: UpstreamResponse | None) -> float:
+    """The output tokens, estimated from the answer that came."""
+    api, reserved = estimate.api, estimate.tokens.output
     if api is None or not reserved:
         return 0.0
     if response is None:

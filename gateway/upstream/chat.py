@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from gateway.errors import InvalidRequest, UpstreamError, UpstreamRejected
 from gateway.providers.provider import Prompt, Provider, UpstreamRequest
 from gateway.providers.reading.ends import is_event_stream
-from gateway.providers.translate import beginning, with_an_end
+from gateway.providers.translate import first_bytes, with_blank_line
 from gateway.schema.frames import StepFrame
 from gateway.telemetry.exchange import Exchange, UpstreamCall, Usage
 from gateway.telemetry.trace_context import new_span_id
@@ -221,13 +221,13 @@ class Chat:
     async def _deltas(self, model: Model, response: UpstreamAnswer, call: UpstreamCall) -> AsyncGenerator[str, None]:
         dialect = model.provider.dialect
         chunks = self._within_limit(response, call)
-        begun = await beginning(chunks)
-        # It was asked for a stream, and may send a document, which it may even call a stream.
+        begun = await first_bytes(chunks)
+        # Some providers answer a request for a stream with a document, even labelled as an event stream.
         if not response.is_event_stream or (begun.strip() and not is_event_stream(begun)):
             yield _read_by(dialect.text, begun + b"".join([chunk async for chunk in chunks]), call)
             return
         decoder = sse.Decoder()
-        async for chunk in with_an_end(begun, chunks):
+        async for chunk in with_blank_line(begun, chunks):
             for event in decoder.feed(chunk):
                 if dialect.stream_failed(event.data):
                     raise UpstreamRejected(f"{call.provider} failed in the middle of step {call.step!r}.")

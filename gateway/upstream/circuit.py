@@ -4,8 +4,8 @@ Everything is learnt from the calls that clients make; nothing is sent to find o
 begins to answer: it is reached in time, and the status is not one of a provider that is down. A stream that breaks
 later has been answered. Each worker learns for itself.
 
-What a single client's request can provoke, or what is our doing, must not close a provider to everybody: `COUNTS` says
-of each failure whether it tells that the provider is unwell.
+A failure that a single client's request can provoke, or that is the gateway's own doing, must not open the circuit:
+`COUNTS` says which failures do.
 """
 
 import sys
@@ -45,7 +45,7 @@ COUNTS: Final[dict[type[GatewayError], bool]] = {
     DeadlineExceeded: False,  # the client's
     GatewayError: False,  # the client's doing, or ours
 }
-"""Failures before the head of an answer; what is not listed is as what it derives from."""
+"""Whether a failure before the head of an answer counts; a class that is not listed counts as its base does."""
 
 
 class State(StrEnum):
@@ -170,7 +170,7 @@ class Passage(Struct, eq=False):
 
     def failed(self, error: GatewayError) -> None:
         """The call failed; after its head was here that says nothing."""
-        if not self._judged and tells_of_illness(error):
+        if not self._judged and counts(error):
             self._judged = True
             self._door.circuit.failed(self._seeing)
 
@@ -180,6 +180,6 @@ class Passage(Struct, eq=False):
             self._door.circuit.left(self._seeing)
 
 
-def tells_of_illness(error: GatewayError) -> bool:
-    """Whether a failure before the head of an answer counts."""
+def counts(error: GatewayError) -> bool:
+    """Whether a failure before the head of an answer counts against the provider."""
     return next(COUNTS[kind] for kind in type(error).__mro__ if kind in COUNTS)

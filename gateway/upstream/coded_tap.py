@@ -1,4 +1,4 @@
-"""Listens to a body with content codings: what it keeps are the two ends of the decoded body, however long that is.
+"""Listens to a body with content codings, and keeps the two ends of the decoded body, however long it is.
 
 A short body is decoded when its ends are asked for. A long one is decoded on the way, in a thread, `BATCH` bytes at a
 time, so that neither the coded body nor the decoded one is held in memory.

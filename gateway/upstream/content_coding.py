@@ -1,7 +1,7 @@
 """Decodes content codings (RFC 9110, section 8.4.1) for the record, within bounds; what is relayed stays as it came.
 
-Each decoder writes to the next one in small pieces, so that no body is expanded in one go. A body that expands beyond
-all proportion is a bomb and is given up.
+Each decoder writes to the next one in small pieces, so that no body is expanded in one go. Decoding stops
+at a body that expands beyond the bounds below: it is a decompression bomb.
 """
 
 import zlib
@@ -50,7 +50,7 @@ def decoded(body: bytes, codings: Sequence[bytes]) -> bytes | None:
 class Decoding:
     """Decodes a body as it is written, and gives each decoded piece to `take`.
 
-    `failed` if it is broken, coded in a way that is not known, or a bomb; what was decoded until then was taken.
+    `failed` if it is malformed, in an unknown coding, or a bomb; `take` has got what was decoded before.
     """
 
     def __init__(self, codings: Sequence[bytes], take: Callable[[bytes], object]) -> None:

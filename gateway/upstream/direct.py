@@ -232,7 +232,7 @@ class DirectExchange:
         return self._protocol.failure or UpstreamTruncated(text)
 
     def _failed(self, error: Exception) -> GatewayError:
-        """What it means that there is no answer."""
+        """The failure, where there is no answer."""
         if self._protocol.failure is not None:
             return self._protocol.failure
         if isinstance(error, HttpProcessingError):

@@ -1,6 +1,6 @@
-"""A connection that ends before an answer does: whether the request is sent once more, and whose failure it is.
+"""A connection that ends before an answer: whether the request is sent once more, and whether the provider failed.
 
-A provider closes a connection that was idle for long, and a request may be on its way to it then. RFC 9112, section
+A provider may close a connection that was idle for long while a request is on its way. RFC 9112, section
 9.3.1, lets a request be sent again that may come twice; RFC 9110, section 9.2.2, forbids a proxy to do that with any
 other. Only safe methods are sent again: of idempotent ones (PUT, DELETE) the second answer may differ from the first.
 """

@@ -1,6 +1,6 @@
-"""Why a provider could not be reached, or what it sent could not be read, told apart by aiohttp's exceptions.
+"""Maps aiohttp's exceptions to why a provider could not be reached, or why its answer could not be read.
 
-What these say is not passed on: it names addresses, and what stands in certificates.
+Their texts are not passed on: they name addresses, and quote certificates.
 """
 
 from typing import Final
@@ -28,7 +28,7 @@ _SENTENCES: Final = {
 
 
 def not_connected(provider: str, error: Exception, *, pool_was_full: bool = False) -> GatewayError:
-    """What it means that aiohttp's connector raised `error`."""
+    """The failure for an `error` of aiohttp's connector."""
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientConnectorError):
         if pool_was_full:
             return PoolTimeout(f"No connection to {provider} was free in time.", failure=Failure.POOL_TIMEOUT)
@@ -43,7 +43,7 @@ def malformed(provider: str, failure: Failure) -> UpstreamError:
 
 
 def unreadable(provider: str, error: BaseException | None) -> UpstreamError:
-    """What it means that aiohttp's parser raised `error`, or what `error` was raised from."""
+    """The failure for an `error` of aiohttp's parser, or for one that it was raised from."""
     while error is not None:
         failure = _broken_rule(error)
         if failure is not Failure.MALFORMED_HEAD:

@@ -15,8 +15,8 @@ from gateway.upstream.transport import Outgoing
 _WITH_CONTENT = ("POST", "PUT", "PATCH")
 
 
-COPIED = 1 << 16
-"""Bytes of a body up to which one write with the head costs less than not to copy it."""
+MAX_COPIED_BYTES = 1 << 16
+"""A body of up to this size is copied behind the head: that costs less than a second write."""
 
 
 def write(transport: asyncio.WriteTransport, request: Outgoing) -> None:
@@ -24,7 +24,7 @@ def write(transport: asyncio.WriteTransport, request: Outgoing) -> None:
     body, content = request.body, b""
     if isinstance(body, bytes):
         framing = b"content-length: %d\r\n" % len(body)
-        content = body if len(body) <= COPIED else b""
+        content = body if len(body) <= MAX_COPIED_BYTES else b""
     elif body is None:
         # A method that usually carries content says that there is none (RFC 9110, section 8.6).
         framing = b"content-length: 0\r\n" if request.method in _WITH_CONTENT else b""

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
 
 from gateway.errors import UpstreamUnreachable
-from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
+from gateway.settings.tcp import DEFAULT_KEEPALIVE, TcpKeepalive
 from gateway.telemetry.exchange import Exchange, Outcome, UpstreamCall
 from gateway.telemetry.trace_context import new_span_id, outgoing
 from gateway.upstream.failures import not_connected
@@ -27,7 +27,7 @@ TIMEOUT = ClientTimeout(total=60, sock_connect=5)
 class HttpCalls:
     """The connections for such calls, from start-up to clean-up. An async context manager."""
 
-    def __init__(self, keepalive: TcpKeepalive = BY_DEFAULT, pool_size: int = 100) -> None:
+    def __init__(self, keepalive: TcpKeepalive = DEFAULT_KEEPALIVE, pool_size: int = 100) -> None:
         self._keepalive = keepalive
         self._pool_size = pool_size
         self._connector: TCPConnector | None = None

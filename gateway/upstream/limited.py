@@ -1,8 +1,8 @@
 """The one way out, within limits: a call is let in by what it will take about, and settled with what it took.
 
 Before a call its tokens are estimated and reserved: of input one for every 4 bytes of the request's body, of output as
-many as the request allows in the API's own member. When it has ended it is charged what the provider reported, or else
-what came of it (`charge.py`). What a client says that it allows bounds no charge.
+many as the request allows in the API's own member. When it has ended it is charged what the provider reported, or an
+estimate from the answer that came (`charge.py`). The request's own bound does not cap the charge.
 
 Only calls of APIs that are known by their path (chat, completions, embeddings and the like) take tokens and cost.
 """
@@ -19,7 +19,7 @@ from gateway.settings.limits import Unit
 from gateway.settings.prices import Prices
 from gateway.telemetry.exchange import Exchange, UpstreamCall
 from gateway.upstream.charge import charge
-from gateway.upstream.limited_request import NOTHING, Requested, readable_answers, requested
+from gateway.upstream.limited_request import NO_ESTIMATE, Estimate, estimated, readable_answers
 from gateway.upstream.response import UpstreamResponse
 from gateway.upstream.retries import Upstream
 
@@ -56,29 +56,29 @@ class LimitedUpstream:
         request: UpstreamRequest,
         call: UpstreamCall,
     ) -> AsyncIterator[UpstreamResponse]:
-        asked = NOTHING
+        estimate = NO_ESTIMATE
         if admission.plan(provider.name).needs_body:
-            asked = await requested(provider, request, call.path, self.prices)
-            plan = admission.plan(provider.name, asked.model)
-            if asked.api is not None:
-                _check(asked, plan)
-            if asked.api is not None and not plan.counted:
+            estimate = await estimated(provider, request, call.path, self.prices)
+            plan = admission.plan(provider.name, estimate.model)
+            if estimate.api is not None:
+                _check(estimate, plan)
+            if estimate.api is not None and not plan.counted:
                 request = readable_answers(request)
-        hold = await admission.enter_call(provider.name, asked.model, asked.tokens)
+        hold = await admission.enter_call(provider.name, estimate.model, estimate.tokens)
         answered: UpstreamResponse | None = None
         try:
             async with self._upstream.call(exchange, provider, request, call) as response:
                 answered = response
                 yield response
         finally:
-            admission.leave_call(hold, charge(asked, call, answered, self.prices))
+            admission.leave_call(hold, charge(estimate, call, answered, self.prices))
 
 
-def _check(asked: Requested, plan: Plan) -> None:
+def _check(estimate: Estimate, plan: Plan) -> None:
     """Raise InvalidRequest for what the limits of `plan` cannot count, Forbidden for a model without a price."""
-    if plan.needs_model and asked.model is None:
+    if plan.needs_model and estimate.model is None:
         raise InvalidRequest(UNNAMED, param="model")
-    if asked.price is None and any(bucket.unit is Unit.COST for bucket in plan.buckets):
+    if estimate.price is None and any(bucket.unit is Unit.COST for bucket in plan.buckets):
         raise Forbidden(UNPRICED, param="model")
-    if asked.in_background and not plan.counted:
+    if estimate.in_background and not plan.counted:
         raise InvalidRequest(BACKGROUND, param="background")

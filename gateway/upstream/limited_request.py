@@ -1,6 +1,6 @@
-"""What a limited key's request asks for, read so that a provider cannot read anything else.
+"""Estimates what a limited key's call will take, from a request that leaves no room for another reading.
 
-What cannot be read, or may be read in another way, is refused: it would be a way round the limit.
+A request that cannot be read, or that a provider may read differently, is refused: it would be a way round the limit.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from gateway.upstream.content_coding import can_decode, codings_of, decoded
 from gateway.wire.headers import Fields, Form
 
 OUTPUT_TOKENS: Final = 1000
-"""What is reserved for an answer whose request does not bound it."""
-LEAST_OUTPUT_TOKENS: Final = 16
-"""What is reserved at least, however little a request allows."""
+"""Reserved for an answer whose request does not bound it."""
+MIN_OUTPUT_TOKENS: Final = 16
+"""Reserved at least, however little a request allows."""
 PARSED_ON_THE_LOOP: Final = 1 << 20  # bytes
 DECODED_ON_THE_LOOP: Final = 1024  # bytes
 
@@ -41,8 +41,8 @@ BODY: Final = "A limit of this key depends on the request's body: send one JSON 
 REPEATED: Final = "A limit of this key depends on a member that the body has more than once, or in another case."
 
 
-class Requested(Struct, frozen=True):
-    """What a request asks for; `api` is None if it is for none that takes tokens."""
+class Estimate(Struct, frozen=True):
+    """What a call is expected to take; `api` is None if the path belongs to no API that takes tokens."""
 
     api: Api | None = None
     model: str | None = None
@@ -51,19 +51,19 @@ class Requested(Struct, frozen=True):
     in_background: bool = False
 
 
-NOTHING: Final = Requested()
+NO_ESTIMATE: Final = Estimate()
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
-async def requested(provider: Provider, request: UpstreamRequest, path: str, prices: Prices) -> Requested:
-    """What `request` asks for. Raises InvalidRequest or UnsupportedMediaType if that cannot be told for sure."""
+async def estimated(provider: Provider, request: UpstreamRequest, path: str, prices: Prices) -> Estimate:
+    """The estimate for `request`. Raises InvalidRequest or UnsupportedMediaType if it can be read in several ways."""
     dialect, body = provider.dialect, request.body or b""
     api = dialect.api(path)
     if not body and request.method in _WITHOUT_BODY:  # no API runs a model for that
-        return NOTHING
+        return NO_ESTIMATE
     if api is None:
         sent = body if isinstance(body, bytes) and request.method == "POST" else b""
-        return Requested(None, named(member(opened(sent), "model")))
+        return Estimate(None, named(member(opened(sent), "model")))
     if dialect.is_ambiguous(path):
         raise InvalidRequest(PATH)
     head = head_of(request)
@@ -78,8 +78,8 @@ async def requested(provider: Provider, request: UpstreamRequest, path: str, pri
     return read(provider, api, path, body, prices)
 
 
-def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -> Requested:
-    """What `body` asks for. Raises InvalidRequest."""
+def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -> Estimate:
+    """The estimate for a request with `body`. Raises InvalidRequest."""
     members = opened(body)
     if not members:
         raise InvalidRequest(BODY)
@@ -95,7 +95,7 @@ def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -
     inward, outward = len(body) / BYTES_PER_TOKEN, _output(api, members)
     price = prices.of(model)
     tokens = Tokens(inward, outward, price.of(inward, outward) if price else 0.0)
-    return Requested(api, model, tokens, price, member(members, "background") not in (None, False))
+    return Estimate(api, model, tokens, price, member(members, "background") not in (None, False))
 
 
 _TELLING: Final = ("model", "stream", "stream_options", "background")
@@ -104,7 +104,7 @@ _TELLING: Final = ("model", "stream", "stream_options", "background")
 def _output(api: Api, members: Members) -> float:
     if api.allowance is None:
         return 0.0 if api.operation == "embeddings" else OUTPUT_TOKENS
-    return max(LEAST_OUTPUT_TOKENS, api.allowance.of(members, OUTPUT_TOKENS))
+    return max(MIN_OUTPUT_TOKENS, api.allowance.of(members, OUTPUT_TOKENS))
 
 
 def _decoded(body: bytes, codings: tuple[bytes, ...]) -> bytes:
@@ -115,7 +115,7 @@ def _decoded(body: bytes, codings: tuple[bytes, ...]) -> bytes:
 
 
 class RequestHead(Struct, frozen=True, eq=False):
-    """What the fields of a request say of its body, and the same fields asking for no answer that cannot be read."""
+    """What a request's fields say of its body, and the same fields with `Accept-Encoding` cut to readable codings."""
 
     is_readable: bool
     codings: tuple[bytes, ...]
@@ -123,12 +123,12 @@ class RequestHead(Struct, frozen=True, eq=False):
 
 
 def head_of(request: UpstreamRequest) -> RequestHead:
-    """The head of `request`, found again for all that have the same form."""
+    """The head of `request`, cached by its form."""
     return _read_head(request.fields) if request.form is None else _of_form(request.form)
 
 
 def readable_answers(request: UpstreamRequest) -> UpstreamRequest:
-    """`request`, asking for answers in codings that can be read; itself, if it asks for no others."""
+    """`request`, accepting only codings that can be read; the same object if it accepts no others."""
     if request.form is None:
         asking = _read_head(request.fields).asking
         return request if asking is request.fields else replace(request, fields=asking)
@@ -165,7 +165,7 @@ def _values(fields: Fields, name: bytes) -> Iterable[bytes]:
 
 
 def _asking(fields: Fields) -> Fields:
-    """`fields`, their `Accept-Encoding` without the codings that cannot be read; the very same if it has none."""
+    """`fields`, with `Accept-Encoding` cut to the codings that can be read; the same object if nothing is cut."""
     cut = [(name, _readable(value)) if name.lower() == b"accept-encoding" else (name, value) for name, value in fields]
     return fields if cut == [*fields] else cut
 

@@ -24,7 +24,7 @@ class Number(Protocol):
 class Line:
     """What every request to one provider has in common; `known` are the lines that were made of a form.
 
-    Targets that begin with the first of `bearer`, if there is one, go by the line that is the second.
+    `bearer` is a target prefix and the line for targets that begin with it, if there is one.
     """
 
     transport: Transport

@@ -16,7 +16,7 @@ from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 
 from gateway.settings import POOL_IDLE
-from gateway.settings.tcp import BY_DEFAULT, TcpKeepalive
+from gateway.settings.tcp import DEFAULT_KEEPALIVE, TcpKeepalive
 from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.known_response import Known
 from gateway.upstream.protocol import UpstreamProtocol
@@ -32,7 +32,7 @@ _timeout = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*([0-9]{1,6})(?![0-9])", re.IG
 class Pool(TCPConnector):
     """At most `size` connections; `trust` verifies those with TLS, by default against the system's authorities.
 
-    One may be idle for so many seconds: fewer than the provider keeps it for, lest a request meets its end.
+    `idle` is how many seconds one may rest; fewer than the provider keeps it open, or a request may meet its close.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Pool(TCPConnector):
         *,
         idle: float = POOL_IDLE,
         trust: SSLContext | bool = True,
-        keepalive: TcpKeepalive = BY_DEFAULT,
+        keepalive: TcpKeepalive = DEFAULT_KEEPALIVE,
         fallbacks: Fallbacks | None = None,
     ) -> None:
         super().__init__(

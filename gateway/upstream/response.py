@@ -154,7 +154,7 @@ class UpstreamResponse:
                     call.first_byte = monotonic_ns()
                 call.chunks += 1
                 call.bytes_received += len(chunk)
-                tap.hear(chunk)  # before the client has it, who may leave with it
+                tap.hear(chunk)  # before the client has it: it may leave once it has
                 yield chunk
             await self._must_have_ended()
         except GatewayError as error:
@@ -208,7 +208,7 @@ class UpstreamResponse:
 
     @property
     def is_document(self) -> bool:
-        """Whether what has come is no event stream, whatever it is called."""
+        """Whether the body so far is no event stream, whatever its label."""
         head = self.ends()[0]
         return bool(head.strip()) and not is_event_stream(head)
 
@@ -266,7 +266,7 @@ class UpstreamResponse:
 
 
 class _Dropped:
-    """Takes a few bytes, for nobody."""
+    """Discards what it is given, up to `DROPPED` bytes."""
 
     __slots__ = ("_room",)
 

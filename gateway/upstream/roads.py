@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from yarl import URL
 
 from gateway.settings import TcpKeepalive, Timeouts
-from gateway.settings.tcp import BY_DEFAULT
+from gateway.settings.tcp import DEFAULT_KEEPALIVE
 from gateway.telemetry.exchange import Road, UpstreamCall
 from gateway.telemetry.fallbacks import Fallbacks
 from gateway.upstream.direct import DirectExchange, DirectTransport
@@ -21,7 +21,7 @@ from gateway.upstream.transport import Incoming, Outgoing, TransportFactory
 
 
 def roads(
-    forced: Road | None = None, keepalive: TcpKeepalive = BY_DEFAULT, fallbacks: Fallbacks | None = None
+    forced: Road | None = None, keepalive: TcpKeepalive = DEFAULT_KEEPALIVE, fallbacks: Fallbacks | None = None
 ) -> TransportFactory:
     """Makes transports that choose for each request, or take the `forced` road with all of them."""
 

@@ -22,7 +22,7 @@ def keep_alive(sock: socket.socket, keepalive: TcpKeepalive) -> None:
 
 
 def socket_factory(keepalive: TcpKeepalive) -> Callable[[Any], socket.socket]:
-    """What makes the sockets of a connector, each for one entry of `getaddrinfo`."""
+    """A factory for a connector's sockets, each for one entry of `getaddrinfo`."""
 
     def made(address: Any) -> socket.socket:
         family, kind, protocol, *_ = address

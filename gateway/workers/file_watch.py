@@ -1,4 +1,4 @@
-"""Notices when a file has changed by looking at it, which works for every kind of mount."""
+"""Polls a file for changes, which works on every kind of mount."""
 
 import asyncio
 import logging

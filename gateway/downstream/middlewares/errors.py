@@ -29,7 +29,7 @@ logger = logging.getLogger("gateway")
 
 
 def errors(directory: Directory) -> Middleware:
-    """Answer every failure that comes back from further in; `directory` knows what a path that leads nowhere meant."""
+    """Answer every failure that comes back from further in; `directory` words the 404s."""
 
     @web.middleware
     async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:

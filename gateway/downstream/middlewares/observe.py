@@ -51,7 +51,7 @@ def observe(
         except (ConnectionResetError, asyncio.CancelledError):
             exchange.client_left()
             raise
-        except Exception:  # sending the response failed, maybe that of another error: `errors` answers all else
+        except Exception:  # raised while sending a response: `errors` has answered everything else
             exchange.error = None
             exchange.failed(InternalFault())
             if not has_begun(request):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.providers.reading.lenient import Members, count, mapping, member
 
-LONGEST_NUMBER: Final = 18  # digits
+MAX_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Allowance:
         return (*self.limits, *self.choices, *self.within)
 
     def of(self, request: Members, otherwise: float) -> float:
-        """The most that `request` allows; `otherwise` stands for a bound that it does not have, or has no sense."""
+        """The most that `request` allows; `otherwise` where it has no usable bound."""
         places = [mapping(member(request, name)) for name in self.within] if self.within else [request]
         return _most(places, self.limits, otherwise) * _most(places, self.choices, 1)
 
@@ -38,6 +38,6 @@ def _most(places: Iterable[Members], names: Iterable[str], otherwise: float) -> 
 
 def _number(value: Any) -> int | None:
     """A number from 1 on, as a lenient server takes it: digits in a string are one."""
-    if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) <= LONGEST_NUMBER:
+    if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) <= MAX_DIGITS:
         value = int(value)
     return count(value) or None

@@ -1,4 +1,4 @@
-"""How much a model wrote into a stream: for a stream whose provider does not report its usage."""
+"""Estimates how many tokens a stream holds, where its provider does not report the usage."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -18,8 +18,8 @@ _NO_TEXT: Final = frozenset({"role", "type", "id", "item_id", "mimeType", "data"
 def streamed_tokens(generated: Generated | None, head: bytes, tail: bytes, size: int) -> float:
     """About how many tokens a stream of `size` bytes holds, of which `head` and `tail` are the ends.
 
-    A token for every 4 bytes that a model wrote, and no less than one for each event that has any; what lies between
-    the ends holds as much as they do. A stream that cannot be read holds one for every 16 bytes.
+    One token for every 4 bytes that a model wrote, and at least one for each event with text; the middle is assumed to
+    hold as much as the ends do. For a stream that cannot be read, one for every 16 bytes.
     """
     head, tail = head[:MAX_READ], tail[-MAX_READ:]
     pieces = [head + tail] if len(head) + len(tail) == size else [head, tail]
@@ -33,7 +33,7 @@ def streamed_tokens(generated: Generated | None, head: bytes, tail: bytes, size:
 
 
 def _events(piece: bytes) -> Iterable[Members | bytes]:
-    """The events that are complete in a part of a stream; one that is no JSON object as it is."""
+    """The complete events in a part of a stream, decoded; one that is no JSON object as bytes."""
     piece = ends.plain(piece)
     if ends.is_array(piece):
         return objects(parsed(piece)) or objects(parsed(piece.rstrip().rstrip(b",") + b"]"))

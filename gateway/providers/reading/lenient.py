@@ -14,7 +14,7 @@ Members = Mapping[str, Any]
 """An object's members by name; those of `opened` are read by `member` alone."""
 
 LONGEST_NAME: Final = 256
-LONGEST_WORD: Final = 64
+MAX_WORD_CHARACTERS: Final = 64
 
 _MOST_COUNT: Final = 1 << 63
 _NOTHING: Final[Members] = {}
@@ -100,7 +100,7 @@ def named(value: Any) -> str | None:
 
 def word(value: Any) -> str | None:
     """`value` as a word of an API's own: what it calls a reason, an error or the like, never a text."""
-    if not isinstance(value, str) or len(value) > LONGEST_WORD:
+    if not isinstance(value, str) or len(value) > MAX_WORD_CHARACTERS:
         return None
     return value if (value.isidentifier() and value.isascii()) or _WORD(value) else None
 

@@ -29,7 +29,7 @@ class ParameterScope(IntEnum):
 _MOST: Final = 40
 _LONGEST: Final = 64
 _MOST_BYTES: Final = 2048
-_MOST_NUMBER: Final = 1 << 63
+_MAX_NUMBER: Final = 1 << 63
 _CONTENT: Final = frozenset(
     {
         "model",
@@ -122,4 +122,4 @@ def _flat(name: str, value: Any) -> Any | None:
 def _is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, bool | int) and abs(value) < _MOST_NUMBER
+    return isinstance(value, bool | int) and abs(value) < _MAX_NUMBER

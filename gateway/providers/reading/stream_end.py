@@ -32,7 +32,7 @@ MARKER: Final[Sequence[tuple[int, bool]]] = ((0, True),)
 
 
 class End(Enum):
-    """How a stream ended, as far as its events show."""
+    """How a stream ended, as far as its events show; StreamEndRule says which ends count as complete."""
 
     MARKED = 0
     FINISHED = 1
@@ -40,8 +40,8 @@ class End(Enum):
     UNKNOWN = 3
 
 
-class StreamEnd(StrEnum):
-    """What a provider's streams have to end with."""
+class StreamEndRule(StrEnum):
+    """What a provider's stream needs, besides its framing, to count as complete."""
 
     MARKER = "marker"
     FINISH = "finish"
@@ -49,13 +49,13 @@ class StreamEnd(StrEnum):
 
     def is_met(self, end: End) -> bool:
         """Whether a stream that was framed to its end, and ended like this, is complete."""
-        if self is StreamEnd.MARKER:
+        if self is StreamEndRule.MARKER:
             return end is End.MARKED
-        return self is StreamEnd.FRAMING or end is not End.UNFINISHED
+        return self is StreamEndRule.FRAMING or end is not End.UNFINISHED
 
     def is_met_early(self, end: End) -> bool:
         """Whether nothing more is needed of a stream that has come as far as this."""
-        return end is End.MARKED or (end is End.FINISHED and self is not StreamEnd.MARKER)
+        return end is End.MARKED or (end is End.FINISHED and self is not StreamEndRule.MARKER)
 
 
 class StreamBody(Struct, frozen=True, gc=False):
@@ -91,15 +91,15 @@ def by_member(name: str, last: object, *others: str) -> Progress:
     return progress
 
 
-def judged(progress: Progress, body: StreamBody) -> End | None:
-    """How a stream ended whose events are read by `progress`; None for a body that is none, whatever it is called."""
+def end_of(progress: Progress, body: StreamBody) -> End | None:
+    """How a stream ended whose events are read by `progress`; None for a body that is no stream, whatever its label."""
     if ends.is_array(body.head):
-        return _judged_array(progress, body, body.last)
+        return _end_of_array(progress, body, body.last)
     if not (_begins_with_a_line(body.head) if body.lines else ends.is_event_stream(body.head)):
         return None if body.head.strip() else End.UNKNOWN
     if not body.lines and _ends_with_done(body):
         return End.MARKED
-    return _judged_events(progress, body, ends.plain(body.last))
+    return _end_of_events(progress, body, ends.plain(body.last))
 
 
 def _begins_with_a_line(head: bytes) -> bool:
@@ -107,7 +107,7 @@ def _begins_with_a_line(head: bytes) -> bool:
     return bool(mapping(parsed(line))) if end else line.startswith(b"{")
 
 
-def _judged_events(progress: Progress, body: StreamBody, last: bytes) -> End:
+def _end_of_events(progress: Progress, body: StreamBody, last: bytes) -> End:
     seen, gap, is_cut = _Seen(progress, last), b"\n" if body.lines else b"\n\n", False
     for number, event in enumerate(_backward(body, last, gap)):
         if not event and number == 0 and not last.endswith(gap):
@@ -158,7 +158,7 @@ class _Seen:
 _SEVERAL: Final = re.compile(rb'"index"\s*:\s*[1-9]')
 
 
-def _judged_array(progress: Progress, body: StreamBody, last: bytes) -> End:
+def _end_of_array(progress: Progress, body: StreamBody, last: bytes) -> End:
     if not last.rstrip().endswith(b"]"):
         return End.UNFINISHED
     seen = _Seen(progress, last)

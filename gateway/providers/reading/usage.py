@@ -1,4 +1,4 @@
-"""Which numbers of tokens are believed: those that a provider can mean. Others are refused as a whole."""
+"""Validates reported usage: an implausible number discards all of it."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ MAX_UNSEEN: Final = 10_000_000
 """Tokens that need not show in a body: of a conversation, file or cache that is referred to, or of hidden reasoning."""
 
 MALFORMED: Final = -(1 << 80)
-"""Stands for a number that is none, or below zero. A sum with it is below zero, too."""
+"""Stands for a malformed or negative number. Any sum with it is negative, too."""
 
 
 def tokens(value: Any) -> int | None:
@@ -26,7 +26,7 @@ def total_of(first: int | None, second: int | None) -> int | None:
 
 
 def refuse_implausible(facts: Facts, sent: int, received: int) -> None:
-    """Drop a usage that cannot be true of bodies with so many bytes, and note it."""
+    """Drop a usage that cannot belong to bodies of `sent` and `received` bytes, and note it."""
     if facts.usage is not None and not is_plausible(facts.usage, sent, received):
         facts.usage, facts.usage_error = None, "implausible"
 

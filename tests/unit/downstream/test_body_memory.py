@@ -14,7 +14,7 @@ def test_bodies_fit_until_the_bound_is_met_and_again_when_one_is_gone() -> None:
         second.grow_to(5 * SMALL)
     assert caught.value.retry_after == 1
     second.grow_to(4 * SMALL)
-    assert memory.held == memory.most
+    assert memory.held == memory.max_bytes
     first.release()
     first.release()
     assert memory.held == 4 * SMALL

@@ -31,7 +31,7 @@ from gateway.telemetry.exchange import Exchange, TraceIds, UpstreamCall
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.limited import LimitedUpstream
-from gateway.upstream.limited_request import read, requested
+from gateway.upstream.limited_request import estimated, read
 from tests.scripted import ScriptedUpstream, answer, begin, close, end, event, pause, reset, until_left
 
 ALICE = Client("alice")
@@ -165,7 +165,7 @@ async def test_of_other_paths_the_model_alone_is_read() -> None:
     declared = Provider("openai", None, CUSTOMS["openai"].dialect, None)
     path = "/v1/images/generations"
     request = UpstreamRequest("POST", path, JSON, b'{"model":"img"}')
-    asked = await requested(declared, request, path, parse_prices("")[0])
+    asked = await estimated(declared, request, path, parse_prices("")[0])
     assert (asked.model, asked.api, asked.tokens.output) == ("img", None, 0)
 
 

@@ -9,7 +9,7 @@ from gateway.providers.anthropic import ANTHROPIC
 from gateway.providers.gemini import GEMINI
 from gateway.providers.openai import OPENAI
 from gateway.providers.provider import Dialect
-from gateway.providers.reading.stream_end import End, StreamBody, StreamEnd
+from gateway.providers.reading.stream_end import End, StreamBody, StreamEndRule
 from gateway.upstream.tap import Tap
 from tests.unit.providers.samples import (
     CHAT_ERROR,
@@ -359,13 +359,13 @@ def test_a_path_whose_end_is_not_known_is_not_judged(path: str):
 
 
 def test_a_provider_says_what_its_streams_end_with():
-    met = {rule: [end for end in End if rule.is_met(end)] for rule in StreamEnd}
-    assert met[StreamEnd.MARKER] == [MARKED]
-    assert met[StreamEnd.FINISH] == [MARKED, FINISHED, UNKNOWN]
-    assert met[StreamEnd.FRAMING] == [*End]
-    early = {rule: [end for end in End if rule.is_met_early(end)] for rule in StreamEnd}
-    assert early[StreamEnd.MARKER] == [MARKED]
-    assert early[StreamEnd.FINISH] == early[StreamEnd.FRAMING] == [MARKED, FINISHED]
+    met = {rule: [end for end in End if rule.is_met(end)] for rule in StreamEndRule}
+    assert met[StreamEndRule.MARKER] == [MARKED]
+    assert met[StreamEndRule.FINISH] == [MARKED, FINISHED, UNKNOWN]
+    assert met[StreamEndRule.FRAMING] == [*End]
+    early = {rule: [end for end in End if rule.is_met_early(end)] for rule in StreamEndRule}
+    assert early[StreamEndRule.MARKER] == [MARKED]
+    assert early[StreamEndRule.FINISH] == early[StreamEndRule.FRAMING] == [MARKED, FINISHED]
 
 
 @pytest.mark.parametrize("seed", range(150))
