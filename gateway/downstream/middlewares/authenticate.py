@@ -46,27 +46,13 @@ def authenticate(clients: Clients, tickets: Tickets, uploads: UploadTokens, publ
             if has_ticket(request) and exchange.route not in public:
                 return by_ticket(request, handler)
         if exchange.route not in public:
-            try:
-                client = client_of(request, clients)
-            except Unauthenticated:
-                found = uploader(request, clients, uploads)
-                if found is None:
-                    raise
-                client = found
-            let_in(request, exchange, client)
+            let_in(request, exchange)
         exchange.authenticated = monotonic_ns()
         return handler(request)
 
     async def refuse_websocket(request: web.Request, exchange: Exchange) -> web.StreamResponse:
         with suppress(Unauthenticated):  # the log line names the client if there is a valid key
-            try:
-                client = client_of(request, clients)
-            except Unauthenticated:
-                found = uploader(request, clients, uploads)
-                if found is None:
-                    raise
-                client = found
-            let_in(request, exchange, client)
+            let_in(request, exchange)
         raise UpgradeRequired(headers=HTTP_ONLY)
 
     async def by_ticket(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -74,11 +60,18 @@ def authenticate(clients: Clients, tickets: Tickets, uploads: UploadTokens, publ
         client = await ticket_holder(request, clients, tickets)
         if client is None:
             return web.Response(status=204)  # which ends a browser's reconnecting
-        let_in(request, exchange, client)
+        request[CLIENT], exchange.client = client, client.id
         exchange.authenticated = monotonic_ns()
         return await handler(request)
 
-    def let_in(request: web.Request, exchange: Exchange, client: Client) -> None:
+    def let_in(request: web.Request, exchange: Exchange) -> None:
+        try:
+            client = client_of(request, clients)
+        except Unauthenticated:
+            found = uploader(request, clients, uploads)
+            if found is None:
+                raise
+            client = found
         request._state[CLIENT] = client
         exchange.client = client.id
 
