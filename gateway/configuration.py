@@ -113,7 +113,7 @@ def fixed_settings(environ: Mapping[str, str], env_file: Mapping[str, str]) -> I
         yield KEYS_IN_ENVIRONMENT
     for name in sorted(env_file.keys() & environ.keys() - {keys.NAME}):
         if environ[name].strip() and environ[name].strip() != env_file[name].strip():
-            yield f"{name}: the environment of the process wins over the .env file, and does not change by a reload"
+            yield f"{name}: the environment of the process wins over the .env file, and a reload does not change it"
 
 
 def _shown(reader: Reader, settings: Settings) -> Settings:
@@ -192,5 +192,5 @@ def _holds_root(provider: Provider) -> bool:
 DOUBTS: tuple[tuple[Callable[[Provider], bool], str], ...] = (
     (_lacks_key, "is on without a key"),
     (_holds_version, "its base URL ends in a version; clients send that too, and it would be there twice"),
-    (_holds_root, "its base URL ends in a part of the path that clients send too, and that would be there twice"),
+    (_holds_root, "its base URL ends in a part of the path that clients also send, so it would be there twice"),
 )

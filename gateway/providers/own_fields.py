@@ -10,17 +10,17 @@ from gateway.wire.headers import CREDENTIALS, reaches_a_provider
 SUFFIXES = ("_CREDENTIAL_FIELD", "_FIELDS", "_FIELDS_FILE")
 
 ABOUT_CREDENTIAL = (
-    "Field that a provider takes its key in, such as `xi-api-key`, or with {} for the key where more stands there: "
+    "Field that carries a provider's key, such as `xi-api-key`, or with a template in which {} is the key: "
     "`Authorization: Token {}`; not set: the provider's own"
 )
 ABOUT_FIELDS = (
-    "Further fields of every request to a provider, instead of the client's, apart by `;` or line ends: "
+    "Further fields of every request to a provider, replacing the client's, separated by `;` or line ends: "
     "`X-Team=search;X-Tier=batch`"
 )
 WRONG_CREDENTIAL = "must be the name of a field that can hold a key, or `name: template` with one {} for the key"
 WRONG_FIELDS = (
-    "must be fields as name=value, apart by ; or line ends; none that belongs to the connection (Host), to the body "
-    "(Content-Type) or to the gateway, and none that holds a key"
+    "must be fields as name=value, separated by ; or line ends; none that belongs to the connection (Host), to the "
+    "body (Content-Type) or to the gateway, and none that holds a key"
 )
 
 _TEMPLATE = re.compile(r"[ -z|~]*\{\}[ -z|~]*")

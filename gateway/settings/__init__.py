@@ -35,7 +35,7 @@ __all__ = [
 
 MIB = 1 << 20
 ABOUT_BUFFERED = (
-    "Bytes of JSON bodies larger than 1 MiB that are in memory at once, per worker; more are answered 503; not set: "
+    "Memory for JSON bodies larger than 1 MiB, in bytes, per worker; requests beyond it are answered 503; not set: "
     "512 MiB, or GATEWAY_MAX_BODY_BYTES if that is more"
 )
 POOL_IDLE = 4.0  # seconds; uvicorn, which vLLM and many others run on, and Node close after 5
@@ -180,7 +180,7 @@ def _server(reader: Reader) -> Server:
 
 def _via_name(reader: Reader) -> str:
     about = (
-        "Name of this deployment in the Via field, by which a loop is noticed: the same for all replicas, another for "
+        "Name of this deployment in the Via field, to detect loops: the same for all replicas, a different one for "
         "each gateway in a chain; not set: a random one at each start"
     )
     name = reader.text("GATEWAY_VIA_NAME", "", about)
@@ -240,8 +240,8 @@ def _limits(reader: Reader) -> Limits:
 def _timeouts(reader: Reader) -> Timeouts:
     reader.chapter("Waiting for providers")
     about = (
-        "Seconds a connection to a provider may be idle and still be used again; fewer than the provider keeps it for. "
-        "Where its Keep-Alive field tells less, that holds"
+        "Seconds a connection to a provider may be idle and still be used again; fewer than the provider keeps it "
+        "open. A shorter timeout in its Keep-Alive field wins"
     )
     return Timeouts(
         connect=reader.seconds("GATEWAY_CONNECT_TIMEOUT", 5, "Seconds to connect to a provider"),
@@ -268,7 +268,7 @@ def _log(reader: Reader) -> Log:
         without_key_rate=reader.integer(
             "GATEWAY_LOG_WITHOUT_KEY_RATE",
             100,
-            "Log lines a second, per worker, for requests for which no gateway key was accepted; others are counted",
+            "Log lines a second, per worker, for requests without an accepted key; further ones are only counted",
             least=1,
         ),
         provider_messages=reader.flag(

@@ -36,7 +36,7 @@ def read_key_providers(reader: Reader) -> bool:
         "GATEWAY_PROJECT_KEY_PROVIDERS",
         False,
         "Let a workflow call only the providers that the client's key may use; false: a key that may use a project may "
-        "use it with every provider its roles are bound to",
+        "call all providers of its roles through it",
     )
 
 

@@ -16,7 +16,7 @@ from gateway.settings.file_state import FileState
 
 LONGEST_SECONDS = 365 * 24 * 3600
 MOST_DIGITS = 18
-QUOTED = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
+QUOTED = "its value has quotation marks around it, which count as part of it; `docker --env-file` does not remove them"
 
 
 class Secret:
@@ -93,7 +93,7 @@ class Reader:
         self.problems.append(f"{name}: {what}")
 
     def warning(self, name: str, what: str) -> None:
-        """Note that `name` is probably not meant as it stands."""
+        """Note that the value of `name` is probably a mistake."""
         line = f"{name}: {what}"
         if line not in self.warnings:
             self.warnings.append(line)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from gateway.settings.reader import Reader
 
 ABOUT_IDLE = (
-    "Seconds of silence after which TCP keep-alive probes begin, towards clients and providers, lest a NAT or firewall "
-    "forgets a call that waits; 0: as the system does, often after 2 hours"
+    "Seconds of silence after which TCP keep-alive probes begin, towards clients and providers, so that no NAT or "
+    "firewall drops a waiting call; 0: the system's own setting, often 2 hours"
 )
 
 
@@ -35,7 +35,7 @@ def read_tcp_keepalive(reader: Reader) -> TcpKeepalive:
         probes=reader.integer(
             "GATEWAY_TCP_KEEPALIVE_PROBES",
             defaults.probes,
-            "Probes without an answer after which a connection is given up",
+            "Unanswered probes after which a connection is closed",
             least=1,
             most=127,
         ),

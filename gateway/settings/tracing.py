@@ -129,7 +129,7 @@ def read_tracing(reader: Reader) -> TracingSettings:
         without_key=reader.flag(
             "GATEWAY_TRACE_WITHOUT_KEY",
             False,
-            "Trace requests for which no gateway key was accepted, too: probes, scrapes, pages, refused requests",
+            "Also trace requests without an accepted gateway key: probes, scrapes, pages, refused requests",
         ),
         export_timeout=reader.seconds("GATEWAY_TRACE_EXPORT_TIMEOUT", 2, "Seconds Phoenix gets to take spans"),
         queue_bytes=reader.integer(
@@ -149,9 +149,9 @@ def _endpoint(reader: Reader) -> URL | None:
     traces = reader.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "Full URL that spans are posted to, as OTLP over HTTP")
     base = reader.url("OTEL_EXPORTER_OTLP_ENDPOINT", "Base URL of an OTLP collector; none of the three: no tracing")
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if reader.text(name, "", "Protocol of the collector; only http/protobuf is spoken") not in ("", PROTOCOL):
-            reader.warning(name, f"only {PROTOCOL} is spoken; spans are sent so")
-    if reader.flag("OTEL_SDK_DISABLED", False, "Switch tracing off, wherever spans would go"):
+        if reader.text(name, "", "Protocol of the collector; only http/protobuf is supported") not in ("", PROTOCOL):
+            reader.warning(name, f"only {PROTOCOL} is supported; spans are sent that way")
+    if reader.flag("OTEL_SDK_DISABLED", False, "Switch tracing off, whatever else is configured"):
         return None
     if phoenix is None and traces is not None:
         return traces

@@ -182,7 +182,7 @@ PROJECT_CALL_DURATION = _seconds(
 
 TOKENS = _counter(
     "gateway_tokens_total",
-    "Tokens as the upstream counted them: input (cached ones included), output, or total where it told no parts.",
+    "Tokens as the upstream counted them: input (cached ones included), output, or total where it reported no parts.",
     *("provider", "model", "project", "type"),
     unit="tokens",
 )

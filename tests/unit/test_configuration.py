@@ -101,7 +101,9 @@ def test_quotation_marks_around_a_value_are_a_warning(mark: str, tmp_path: Path)
             "GEMINI_API_KEY": f"sk-{mark}plain",
         }
     )
-    doubt = "its value stands in quotation marks, which are part of it; `docker --env-file` does not take them off"
+    doubt = (
+        "its value has quotation marks around it, which count as part of it; `docker --env-file` does not remove them"
+    )
     assert configuration.warnings == (f"OPENAI_API_KEY: {doubt}", f"ANTHROPIC_API_KEY_FILE: {doubt}")
 
 
@@ -119,7 +121,7 @@ def test_names_of_opentelemetry_and_phoenix_without_effect_are_a_warning() -> No
     assert configuration.warnings == (
         "OTEL_TRACES_SAMPLER is set and has no effect on this gateway",
         "PHOENIX_GRPC_PORT is set and has no effect on this gateway",
-        "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is spoken; spans are sent so",
+        "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is supported; spans are sent that way",
     )
 
 
@@ -150,7 +152,7 @@ def test_a_base_url_that_holds_a_part_of_its_clients_paths_is_a_warning(url: str
     warnings = load(
         {"GATEWAY_API_KEYS": KEYS, "GROQ_API_KEY": "k", "GATEWAY_PROVIDER_GROQ_BASE_URL": url, "OPENAI_API_KEY": "k"}
     ).warnings
-    told = "groq: its base URL ends in a part of the path that clients send too, and that would be there twice"
+    told = "groq: its base URL ends in a part of the path that clients also send, so it would be there twice"
     assert warnings == ((told,) if doubtful else ())
 
 
