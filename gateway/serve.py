@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import resource
-import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -187,8 +186,9 @@ class Listener:
         self._gateway.metrics.counter(MALFORMED_REQUESTS).add()
         if malformed.begun:
             return
+        now = monotonic_ns()
         exchange = Exchange(
-            id=f"req_{secrets.token_hex(12)}",
+            id=malformed.request_id,
             method="-",
             path="-",
             trace=open_trace(None, None, Sampler(0)),
@@ -197,7 +197,9 @@ class Listener:
             outcome=Outcome.REFUSED,
             error=malformed.code,
             peer=malformed.peer,
-            ended=monotonic_ns(),
+            bytes_out=malformed.bytes_out,
+            started=now,
+            ended=now,
         )
         self._gateway.recorder.show(exchange)
 

@@ -27,8 +27,9 @@ from gateway.downstream import request_head
 from gateway.downstream.guarded_request import Message, break_off, has_begun, invited
 from gateway.downstream.held import Held, missing
 from gateway.downstream.known_request import KnownRequest, OneConnection
-from gateway.downstream.refusal import Malformed
+from gateway.downstream.refusal import Malformed, new_request_id
 from gateway.downstream.request_head import Objection, objection_to
+from gateway.downstream.state import EXCHANGE
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -303,10 +304,11 @@ class GuardedConnection(RequestHandler):
         error = objection.raised()
         peer = self.peername[0] if isinstance(self.peername, tuple) else "local"
         begun = not self._inbound.is_eof()
-        self._server.on_malformed(Malformed(peer, error.status, error.code, objection.reason, begun))
+        request_id, size = new_request_id(), len(self._server.refusal_body(error))
+        self._server.on_malformed(Malformed(request_id, peer, error.status, error.code, objection.reason, size, begun))
         if not begun:
             self._only_refuses = not self._messages and (self._waiter is not None or self._request_count == 0)
-            self._enqueue(_ErrInfo(error.status, error, objection.reason), EMPTY_PAYLOAD)
+            self._enqueue(_ErrInfo(error.status, error, request_id), EMPTY_PAYLOAD)
         else:
             self._inbound.set_exception(error)
 
@@ -348,7 +350,7 @@ class GuardedConnection(RequestHandler):
         if make is None or handler is None or task is None:  # the connection is lost
             return False
         if isinstance(message, _ErrInfo):
-            handler, message = self._server.refusing(message.exc), ERROR
+            handler, message = self._server.refusing(message.exc, message.message), ERROR
         writer: Any = StreamWriter(self, self._loop) if type(message) is RawRequestMessage else None
         request = make(message, payload, self, writer, task)
         self._current_request, self._request_in_progress = request, True
@@ -421,4 +423,5 @@ class GuardedConnection(RequestHandler):
         if has_begun(request):
             break_off(request)
             raise ConnectionError("The response had begun")
-        return self._server.refusal(exc)
+        exchange = request.get(EXCHANGE)
+        return self._server.refusal(exc, new_request_id() if exchange is None else exchange.id)

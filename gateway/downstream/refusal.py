@@ -1,10 +1,12 @@
 """How a request that never became one is told: to the client in a small answer, to the operator in one line."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
+from gateway.downstream.middlewares.observe import REQUEST_ID_FIELD
 from gateway.downstream.relayed import RelayedResponse
 from gateway.errors import GatewayError
 
@@ -13,13 +15,16 @@ from gateway.errors import GatewayError
 class Malformed:
     """A request that never became one: who sent it, why it was refused. Safe to log: no byte of it is in here.
 
-    `begun` if its body alone was broken: then it has become an exchange, which tells how it ended.
+    `request_id` stands on the answer, whose body has `bytes_out` bytes. `begun` if the request's body alone was broken:
+    then it has become an exchange, with an answer of its own.
     """
 
+    request_id: str
     peer: str
     status: int
     code: str
     reason: str
+    bytes_out: int = 0
     begun: bool = False
 
 
@@ -32,9 +37,13 @@ def openai_shape(error: GatewayError) -> bytes:
     return orjson.dumps({"error": said})
 
 
-def refusal(error: GatewayError, body: bytes) -> RelayedResponse:
+def new_request_id() -> str:
+    return f"req_{secrets.token_hex(12)}"
+
+
+def refusal(error: GatewayError, body: bytes, request_id: str) -> RelayedResponse:
     """The whole answer; the connection ends with it."""
-    fields = {"Content-Type": "application/json", "x-gateway-error": error.code}
+    fields = {"Content-Type": "application/json", "x-gateway-error": error.code, REQUEST_ID_FIELD: request_id}
     if not error.retryable:
         fields["x-should-retry"] = "false"
     if error.retry_after is not None:

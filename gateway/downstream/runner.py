@@ -47,7 +47,7 @@ class GuardedServer(Server):
         self.trusts = trusts
         self.on_malformed = on_malformed
         self.known = KnownRequests(bounds, fallbacks)
-        self._refusal_body = refusal_body
+        self.refusal_body = refusal_body
         self.last_call = False  # the next answer on each connection is its last, and says so
         self.paused: set[GuardedConnection] = set()  # those that do not read, and so cannot notice an end
         self._watches: dict[GuardedConnection, Watch] = {}
@@ -72,16 +72,18 @@ class GuardedServer(Server):
         elif len(self._watches) > self.bounds.max_connections:
             connection.refuse(request_head.TOO_MANY_CONNECTIONS)
 
-    def refusal(self, failure: BaseException | None) -> web.StreamResponse:
+    def refusal(self, failure: BaseException | None, request_id: str) -> web.StreamResponse:
         """The answer to what the application has no answer to."""
         error = failure if isinstance(failure, GatewayError) else InternalFault()
-        return refusal(error, self._refusal_body(error))
+        return refusal(error, self.refusal_body(error), request_id)
 
-    def refusing(self, failure: BaseException) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    def refusing(
+        self, failure: BaseException, request_id: str
+    ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         """What answers a request that never became one."""
 
         async def refuse(_: web.BaseRequest) -> web.StreamResponse:
-            return self.refusal(failure)
+            return self.refusal(failure, request_id)
 
         return refuse
 

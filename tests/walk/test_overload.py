@@ -350,6 +350,7 @@ async def test_large_bodies_that_do_not_fit_into_memory_are_refused_before_they_
         for client in invited:
             await client.send(LARGE)
             assert (await client.response()).status == 200
+    await gateway.exchange(2 + 20 + 1)
     async with gateway.session.post(CHAT, data=io.BytesIO(LARGE), headers=JSON) as response:  # there is room again
         assert response.status == 200
     assert [len(request.body) for request in upstream.requests] == [900_012, len(LARGE), len(LARGE), len(LARGE)]

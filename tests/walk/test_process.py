@@ -289,7 +289,12 @@ async def test_a_malformed_request_leaves_one_line_and_no_traceback(tmp_path: Pa
         await process.until(lambda: bool(process.exchanges))
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
-        assert [line["error"] for line in process.exchanges] == ["malformed_request"]
+        (line,) = process.exchanges
+        head, _, body = answered.partition(b"\r\n\r\n")
+        assert line["error"] == "malformed_request"
+        assert f"x-gateway-request-id: {line['request_id']}".encode() in head
+        assert line["duration_ms"] >= 0
+        assert line["bytes_out"] == len(body) > 0
         assert b"Traceback" not in process.written
 
 

@@ -136,5 +136,9 @@ async def test_a_client_on_a_unix_socket_is_named_local(tmp_path: Path) -> None:
         client = RawClient(reader, writer)
         await client.send("nonsense\r\n\r\n")
         assert (await client.response()).status == 400
-        assert it.malformed == [Malformed("local", 400, "malformed_request", "Invalid method encountered")]
+        (malformed,) = it.malformed
+        reason = "Invalid method encountered"
+        assert malformed == Malformed(
+            malformed.request_id, "local", 400, "malformed_request", reason, malformed.bytes_out
+        )
         await client.close()

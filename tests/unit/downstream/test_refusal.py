@@ -30,11 +30,12 @@ def test_a_refusal_speaks_the_words_most_clients_know() -> None:
     ],
 )
 def test_it_says_whose_it_is_and_whether_to_come_back(error: GatewayError, status: int, fields: dict[str, str]) -> None:
-    response = refusal(error, b"words")
+    response = refusal(error, b"words", "req_1")
     assert response.status == status
     assert response.keep_alive is False
     assert response.content_type == "application/json"
     assert response.content_length == 5
+    assert response.headers["x-gateway-request-id"] == "req_1"
     assert {name: response.headers.get(name) for name in fields} == fields
     asked_to_stay_away = "x-should-retry" in response.headers
     assert asked_to_stay_away is not error.retryable
