@@ -268,7 +268,7 @@ class DirectExchange:
             protocol.transport.write(b"0\r\n\r\n")
         elif sent != self._request.length:
             raise UpstreamError("The request body ended early.")
-        protocol.await_head()
+        protocol.await_head() if protocol.body is EMPTY_PAYLOAD else protocol.await_body()
 
     async def _judge(self, message: RawResponseMessage | KnownResponse, body: StreamReader) -> StreamReader:
         """Look closely at a head, and take it over; the one that follows if it is interim. Returns its body."""

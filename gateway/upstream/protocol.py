@@ -212,8 +212,8 @@ class UpstreamProtocol(ResponseHandler):
             body._waiter.set_result(None)
 
     def await_head(self) -> None:
-        """The request is out. The response may have begun already."""
-        self.waiting_for, self.heard = _HEAD if self.body is EMPTY_PAYLOAD else _BODY, True
+        """The request is out, and no head with a body has come yet."""
+        self.waiting_for, self.heard = _HEAD, True
 
     def await_body(self, payload: StreamReader | None = None) -> None:
         """A head is in, with a body that a parser reads; without one it is followed since the head came."""

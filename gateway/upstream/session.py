@@ -7,10 +7,11 @@ time, and sending a request again (its errors become ours before it sees them).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from time import monotonic_ns
 from types import TracebackType
+from typing import TypeVar
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
@@ -39,6 +40,8 @@ from gateway.upstream.transport import Incoming, Outgoing, Sink
 from gateway.wire.headers import NO_FIELDS, layout_of
 
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.IncompleteReadError)
+
+T = TypeVar("T")
 
 
 class SessionTransport:
@@ -91,8 +94,8 @@ class SessionExchange:
         self._wire: asyncio.Transport | None = None
         self._response: ClientResponse | None = None
         self._read = 0  # bytes
-        self._first_byte_by: float | None = None  # in the loop's time, once the request is out
-        self._limit = asyncio.timeout(None)
+        self._due: float | None = None  # in the loop's time, what is waited for until the first byte of a body is here
+        self._limit: asyncio.Timeout | None = None  # while that is waited for
         self._overdue: GatewayError = UpstreamTimeout()
         self.status = 0
         self.reason = ""
@@ -104,19 +107,17 @@ class SessionExchange:
         pool = self._transport.pool
         self._began, self._pool_was_full = monotonic_ns(), pool.in_use >= pool.limit
         try:
-            async with self._limit:
-                self._response = await self._transport.session.request(
-                    self._request.method,
-                    self._transport.origin,
-                    data=self._upload,
-                    allow_redirects=False,
-                    middlewares=(self._send,),
-                )
+            requested = self._transport.session.request(
+                self._request.method,
+                self._transport.origin,
+                data=self._upload,
+                allow_redirects=False,
+                middlewares=(self._send,),
+            )
+            self._response = await self._in_time(requested)
             self._accept(self._response)
-        except BaseException as error:
+        except BaseException:
             await self._leave(clean=False)
-            if isinstance(error, TimeoutError) and self._limit.expired():
-                raise self._overdue from error
             raise
         return self
 
@@ -136,14 +137,14 @@ class SessionExchange:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes; each read waits until the last chunk was taken."""
         content, name, idle = self._content, self._call.provider, self._transport.timeouts.idle
-        first_byte_by = self._first_byte_by
         while True:
             try:
-                async with asyncio.timeout_at(first_byte_by) if not self._read else asyncio.timeout(idle):
-                    chunk = await content.readany()
+                if self._read:
+                    async with asyncio.timeout(idle):
+                        chunk = await content.readany()
+                else:
+                    chunk = await self._in_time(content.readany())
             except TimeoutError as error:
-                if not self._read:
-                    raise self._late() from error
                 raise IdleTimeout(f"{name} fell silent in the middle of its response.") from error
             except _BROKEN as error:
                 broken_off = UpstreamTruncated(f"{name} broke off in the middle of its response.")
@@ -174,12 +175,12 @@ class SessionExchange:
 
         def giving(size: int) -> None:
             self._call.bytes_sent += size
-            self._expect_head_within(timeouts.idle, stuck)
+            self._expect_within(timeouts.idle, stuck)
 
         return Upload(
             body,
             self._request.length,
-            on_taking=lambda: self._expect_head_within(None),
+            on_taking=lambda: self._expect_within(None),
             on_giving=giving,
             on_end=self._request_is_out,
         )
@@ -227,19 +228,32 @@ class SessionExchange:
         return protocol
 
     def _request_is_out(self) -> None:
-        seconds = self._transport.timeouts.first_byte
-        self._first_byte_by = asyncio.get_running_loop().time() + seconds
-        self._expect_head_within(seconds, self._late())
-
-    def _late(self) -> UpstreamTimeout:
         text = f"{self._call.provider} did not begin to answer within its first-byte timeout."
-        return UpstreamTimeout(text, failure=UpstreamFailure.FIRST_BYTE_TIMEOUT)
+        late = UpstreamTimeout(text, failure=UpstreamFailure.FIRST_BYTE_TIMEOUT)
+        self._expect_within(self._transport.timeouts.first_byte, late)
 
-    def _expect_head_within(self, seconds: float | None, error: GatewayError | None = None) -> None:
-        if self._response is not None or self._limit.expired():
+    def _expect_within(self, seconds: float | None, error: GatewayError | None = None) -> None:
+        limit = self._limit
+        if limit is not None and limit.expired():
             return
-        self._limit.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        self._due = None if seconds is None else asyncio.get_running_loop().time() + seconds
         self._overdue = error or self._overdue
+        if limit is not None:
+            limit.reschedule(self._due)
+
+    async def _in_time(self, waiting: Awaitable[T]) -> T:
+        """The result of `waiting`. Raises what `_expect_within` was given last if that time runs out first."""
+        limit = asyncio.timeout_at(self._due)
+        try:
+            async with limit:
+                self._limit = limit
+                return await waiting
+        except TimeoutError as error:
+            if limit.expired():
+                raise self._overdue from error
+            raise
+        finally:
+            self._limit = None
 
     def _accept(self, response: ClientResponse) -> None:
         name = self._call.provider

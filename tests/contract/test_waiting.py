@@ -1,14 +1,16 @@
 """How long anybody waits for anybody: limits on a silent provider, back-pressure to one that is too fast."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.errors import IdleTimeout, UpstreamTimeout
 from gateway.settings import Timeouts
 from gateway.upstream.tap import Tap
-from tests.contract.calling import QUICK, Gathered, Open, Whole, a_call, get, read_whole
-from tests.scripted import ScriptedUpstream, begin, chunk, end, flood, pause, send, until_left
+from gateway.upstream.transport import Transport
+from tests.contract.calling import QUICK, Gathered, Open, Whole, a_call, get, read_whole, upload
+from tests.scripted import Received, ScriptedUpstream, Step, begin, chunk, end, flood, pause, send, until_left
 
 SIZE = 8 << 20
 
@@ -145,3 +147,51 @@ async def test_once_a_body_has_begun_the_idle_timeout_holds(
     upstream.will(send(FRAMINGS["length"][0]), pause(0.1), send(b"la"), until_left())
     with pytest.raises(IdleTimeout):
         await whole(connect(Timeouts(connect=5, first_byte=30, idle=0.3)), get())
+
+
+async def head_first(transport: Transport, upstream: ScriptedUpstream, whole: Whole, *steps: Step) -> bytes:
+    """The body of an answer whose head comes before the upload's end, and the `steps` after it."""
+    begun = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x"
+        await begun.wait()
+        await asyncio.sleep(0.1)
+        yield b"x"
+
+    async def taken(request: Received) -> None:
+        begun.set()
+        await request.reader.readuntil(b"0\r\n\r\n")
+
+    upstream.read_bodies = False
+    upstream.will(send(FRAMINGS["length"][0]), taken, *steps)
+    return await asyncio.wait_for(whole(transport, upload(slow())), 5)
+
+
+async def test_the_first_byte_of_a_body_has_its_time_from_the_end_of_the_upload(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    transport = connect(Timeouts(connect=5, first_byte=5, idle=0.3))
+    assert await head_first(transport, upstream, whole, pause(0.8), send(b"late")) == b"late"
+
+
+async def test_a_body_that_never_begins_after_an_early_head_runs_into_the_first_byte_timeout(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    with pytest.raises(UpstreamTimeout) as failed:
+        await head_first(connect(Timeouts(connect=5, first_byte=0.3, idle=30)), upstream, whole, until_left())
+    assert not isinstance(failed.value, IdleTimeout)
+
+
+async def test_a_provider_that_takes_no_more_of_an_upload_after_its_head_runs_into_the_idle_timeout(
+    upstream: ScriptedUpstream, connect: Open, whole: Whole
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * (1 << 16)
+
+    upstream.read_bodies = False
+    upstream.will(send(FRAMINGS["length"][0]), pause(5))
+    transport = connect(Timeouts(connect=5, first_byte=30, idle=0.3))
+    with pytest.raises(UpstreamTimeout, match="stopped taking"):
+        await asyncio.wait_for(whole(transport, upload(endless())), 5)
