@@ -171,9 +171,11 @@ class OpenCall:
     ) -> None:
         response = self._response
         try:
-            if response is not None and not response.complete and not isinstance(error, GatewayError):
-                await response.finish()
-            await self._sending.__aexit__(kind, error, trace)
+            try:
+                if response is not None and not response.complete and not isinstance(error, GatewayError):
+                    await response.finish()
+            finally:  # also where a second cancellation comes while the end is awaited
+                await self._sending.__aexit__(kind, error, trace)
         finally:
             if self._close(error):
                 await self._learn()

@@ -1,14 +1,22 @@
 """What every request to one provider has in common."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from yarl import URL
 
 from gateway.providers.declarations import OPENAI
-from gateway.providers.provider import Provider
+from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.settings import Secret
+from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import UpstreamClient
+from gateway.upstream.direct import DirectTransport
+from gateway.upstream.retries import new_call
+from gateway.upstream.session import SessionTransport
+from gateway.upstream.transport import TransportFactory
+from tests.made_exchanges import exchange
+from tests.scripted import ScriptedUpstream, begin, event, until_left
 
 
 class Live:
@@ -43,3 +51,30 @@ class Transport:
 
     async def close(self) -> None:
         pass
+
+
+@pytest.mark.parametrize("transport", [DirectTransport, SessionTransport])
+async def test_a_call_that_is_cancelled_again_while_its_end_is_awaited_frees_its_connection(
+    transport: TransportFactory,
+) -> None:
+    request = UpstreamRequest("POST", "/v1/chat/completions", (), b"{}", 2)
+    record, had_all = exchange(), asyncio.Event()
+
+    async def read() -> None:
+        async with client.call(record, provider, request, new_call(record, provider, request)) as response:
+            async for _ in response.chunks():
+                had_all.set()
+
+    async with ScriptedUpstream() as upstream:
+        upstream.will(begin(), event(b"[DONE]"), until_left())
+        provider = Provider("x", URL(upstream.url), OPENAI.dialect, OPENAI.credential, key=Secret("k"))
+        async with UpstreamClient([provider], pool_size=1, live=Metrics({}), transport=transport) as client:
+            reading = asyncio.create_task(read())
+            await asyncio.wait_for(had_all.wait(), 5)
+            for _ in range(2):
+                reading.cancel()
+                await asyncio.sleep(0.05)
+            await asyncio.wait((reading,), timeout=5)
+            assert reading.cancelled()
+            assert [pool.in_use for pool in client.pools()] == [0]
+            await asyncio.wait_for(upstream.requests[0].closed.wait(), 5)
