@@ -230,7 +230,7 @@ class UpstreamTimeout(GatewayError):
 
 
 class PoolTimeout(UpstreamTimeout):
-    """As many connections as the pool may have were in use; the provider has not been asked."""
+    """All connections of the pool were in use; no request was sent to the provider."""
 
 
 class IdleTimeout(UpstreamTimeout):

@@ -11,7 +11,7 @@ from gateway.schema.operation import Operation, Parameter, Response
 TAGS = ("gateway",)
 VERBOSE = "verbose"
 BELOW = r"/(provider|projects)/[!-\"$-~]*"
-# Only shown: what msgspec says of a pattern is no sentence for people. Python's `$` would let a last line end by.
+# For the API document alone: msgspec's message about a pattern helps no user. Python's `$` would allow a line end.
 _FORM = {"pattern": rf"^{BELOW}$(?!\n)"}
 DEMO_FILES = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 OK = (Response(200, "It is.", str, "text/plain"),)

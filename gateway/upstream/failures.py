@@ -76,7 +76,7 @@ def _broken_rule(error: BaseException) -> Failure:
         return Failure.MALFORMED_TRANSFER_ENCODING
     if isinstance(error, InvalidHeader):
         return Failure.MALFORMED_FIELD
-    # The parser has one exception for most rules, and tells them apart in words.
+    # The parser raises one exception for most rules; only its message distinguishes them.
     words = str(getattr(error, "message", "")).lower()
     return next((failure for part, failure in _RULES if part in words), Failure.MALFORMED_HEAD)
 

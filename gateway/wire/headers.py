@@ -249,7 +249,7 @@ def template_of(lines: bytes) -> bytes:
 
 
 def new_via_name() -> str:
-    """A pseudonym for `Via` (RFC 9110, section 7.6.3) that no other gateway has; it tells nothing about the host."""
+    """A pseudonym for `Via` (RFC 9110, section 7.6.3) that no other gateway has; it reveals nothing about the host."""
     return f"llm-gateway-{secrets.token_hex(4)}"
 
 
