@@ -55,34 +55,37 @@ class Decoding:
 
     def __init__(self, codings: Sequence[bytes], take: Callable[[bytes], object]) -> None:
         self.failed = not can_decode(codings)
-        self._take = take
-        self._written = 0
-        self._decoded = 0
-        self._first: Sink = _Output(self._count)
+        self._output = _Output(take)
+        self._first: Sink = self._output
         for coding in () if self.failed else codings:
             self._first = DECODERS[coding](self._first)
 
     def write(self, data: bytes) -> None:
         if self.failed:
             return
-        self._written += len(data)
+        self._output.coded += len(data)
         try:
             self._first.write(data)
         except _BROKEN:
             self.failed = True
 
-    def _count(self, piece: bytes) -> None:
-        self._decoded += len(piece)
-        if self._decoded > min(MAX_BYTES, FREE_BYTES + MAX_RATIO * self._written):
-            raise _TooLarge
-        self._take(piece)
-
 
 class _Output:
-    """The last sink."""
+    """The last sink, which holds what comes to the bounds.
+
+    It does not know the `Decoding`: in a cycle, the decoder's window and the decoded body would wait for a collection.
+    """
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
-        self.write = take
+        self.coded = 0
+        self._decoded = 0
+        self._take = take
+
+    def write(self, piece: bytes) -> None:
+        self._decoded += len(piece)
+        if self._decoded > min(MAX_BYTES, FREE_BYTES + MAX_RATIO * self.coded):
+            raise _TooLarge
+        self._take(piece)
 
 
 class _Inflate:

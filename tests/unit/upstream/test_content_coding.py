@@ -1,7 +1,9 @@
 """Content codings are decoded within bounds, and a body that cannot be decoded raises nothing."""
 
+import gc
 import gzip
 import random
+import weakref
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -155,3 +157,21 @@ def test_a_window_that_no_content_coding_may_have_is_refused() -> None:
     parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     assert decoded(stream.compress(TEXT) + stream.flush(), [b"zstd"]) is None
+
+
+@pytest.mark.parametrize("coding", sorted(CODERS))
+def test_a_decoder_is_freed_without_a_collection(coding: bytes) -> None:
+    class Taken(list[bytes]):
+        pass
+
+    taken = Taken()
+    freed = weakref.ref(taken)
+    decoding = Decoding([coding], taken.append)
+    decoding.write(coded(TEXT, [coding]))
+    assert b"".join(taken) == TEXT
+    gc.disable()
+    try:
+        del decoding, taken
+        assert freed() is None
+    finally:
+        gc.enable()
