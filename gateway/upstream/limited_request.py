@@ -69,13 +69,16 @@ async def estimated(provider: Provider, request: UpstreamRequest, path: str, pri
     head = head_of(request)
     if not head.is_readable or not isinstance(body, bytes):
         raise UnsupportedMediaType(TYPE)
-    if len(body) > DECODED_ON_THE_LOOP and head.codings:
-        body = await asyncio.to_thread(_decoded, body, head.codings)
-    elif head.codings:
-        body = _decoded(body, head.codings)
-    if len(body) > PARSED_ON_THE_LOOP:
-        return await asyncio.to_thread(read, provider, api, path, body, prices)
-    return read(provider, api, path, body, prices)
+    if len(body) > (DECODED_ON_THE_LOOP if head.codings else PARSED_ON_THE_LOOP):
+        return await asyncio.to_thread(_read_sent, provider, api, path, body, head.codings, prices)
+    return _read_sent(provider, api, path, body, head.codings, prices)
+
+
+def _read_sent(
+    provider: Provider, api: Api, path: str, body: bytes, codings: tuple[bytes, ...], prices: Prices
+) -> Estimate:
+    """Decodes and reads in one go, so that no decoded body waits for a thread."""
+    return read(provider, api, path, _decoded(body, codings) if codings else body, prices)
 
 
 def read(provider: Provider, api: Api, path: str, body: bytes, prices: Prices) -> Estimate:

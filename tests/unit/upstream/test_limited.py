@@ -1,8 +1,11 @@
 """Calls within limits: what they are let in with, and what they are charged, however they end."""
 
 import asyncio
+import gzip
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +29,7 @@ from gateway.providers.declarations import CUSTOMS
 from gateway.providers.provider import Provider, UpstreamRequest
 from gateway.settings import Timeouts
 from gateway.settings.limits import parse_rules
-from gateway.settings.prices import parse_prices
+from gateway.settings.prices import Prices, parse_prices
 from gateway.telemetry.exchange import Exchange, TraceIds, UpstreamCall
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import UpstreamClient
@@ -167,6 +170,25 @@ async def test_of_other_paths_the_model_alone_is_read() -> None:
     request = UpstreamRequest("POST", path, JSON, b'{"model":"img"}')
     asked = await estimated(declared, request, path, parse_prices("")[0])
     assert (asked.model, asked.api, asked.tokens.output) == ("img", None, 0)
+
+
+async def test_decoded_bodies_do_not_wait_for_a_thread() -> None:
+    declared = Provider("openai", None, CUSTOMS["openai"].dialect, None)
+    plain = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * (8 << 20)}]}).encode()
+    sent, fields = gzip.compress(plain), (*JSON, (b"Content-Encoding", b"gzip"))
+    request = UpstreamRequest("POST", CHAT, fields, sent, len(sent))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    peaks = []
+    for count in (1, 12):
+        tracemalloc.start()
+        try:
+            asked = await asyncio.gather(*[estimated(declared, request, CHAT, Prices()) for _ in range(count)])
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert [each.tokens.input for each in asked] == [len(plain) / 4] * count
+    one, twelve = peaks
+    assert twelve < one + 4 * len(plain)
 
 
 async def test_a_call_is_charged_what_the_provider_tells(stack: AsyncExitStack, upstream: ScriptedUpstream) -> None:
