@@ -15,6 +15,8 @@ Members = Mapping[str, Any]
 
 LONGEST_NAME: Final = 256
 MAX_WORD_CHARACTERS: Final = 64
+MAX_FORGIVEN_BYTES: Final = 4 << 20
+"""The standard library's parser builds every value, and holds the event loop as long, in whatever thread it runs."""
 
 _MOST_COUNT: Final = 1 << 63
 _NOTHING: Final[Members] = {}
@@ -116,6 +118,8 @@ def count(value: Any) -> int | None:
 
 def _forgivingly(body: bytes) -> Any:
     """As the standard library reads it: lone surrogates, invalid UTF-8, NaN and a BOM are let pass, and made good."""
+    if len(body) > MAX_FORGIVEN_BYTES:
+        return None
     try:
         value = json.loads(body.decode("utf-8-sig", "replace"))
         return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from json import JSONDecoder
 from typing import Any, Final
 
-from gateway.providers.reading.lenient import Members
+import msgspec
+
+from gateway.providers.reading.lenient import MAX_FORGIVEN_BYTES, Members
 
 _raw_decode = JSONDecoder().raw_decode
 _blank: Final = re.compile(r"[ \t\r\n]*").match
@@ -28,7 +30,42 @@ def repeated_member(body: bytes, members: Members, names: Iterable[str], within:
     # Whatever is there twice is there twice as it stands, or with a letter that is escaped.
     if not _ESCAPED_LETTER.search(body) and not any(_may_repeat(body, name) for name in wanted.values()):
         return None
-    return _twice(body.decode("utf-8-sig", "replace"), wanted, frozenset(within))
+    try:
+        return _twice(body, wanted, frozenset(within))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except msgspec.MsgspecError as error:
+        if len(body) > MAX_FORGIVEN_BYTES:
+            raise ValueError("not strictly JSON, and too long to be read forgivingly") from error
+        return _twice_forgivingly(body.decode("utf-8-sig", "replace"), wanted, frozenset(within))
+
+
+class _Name:
+    """A member's name; every occurrence is a key of its own."""
+
+
+_OTHER: Final = _Name()
+
+
+def _twice(body: bytes | msgspec.Raw, wanted: dict[str, str], within: frozenset[str]) -> str | None:
+    """Builds no values: those of a short coded body may take gigabytes, and hold the event loop for seconds."""
+    seen: dict[str, _Name] = {}
+    repeated: list[str] = []
+
+    def key_of(_: type, name: str) -> _Name:
+        folded = name.lower()
+        if folded not in wanted:
+            return _OTHER
+        if folded in seen:
+            repeated[:] = [wanted[folded]]
+            return _OTHER
+        return seen.setdefault(folded, _Name() if name in within else _OTHER)
+
+    values = msgspec.json.decode(body, type=dict[_Name, msgspec.Raw], dec_hook=key_of)
+    if repeated:
+        return repeated[0]
+    inner = [value for name, value in values.items() if name is not _OTHER and bytes(value).startswith(b"{")]
+    return next((name for value in inner if (name := _twice(value, wanted, frozenset()))), None)
 
 
 def _may_repeat(body: bytes, name: str) -> bool:
@@ -36,7 +73,7 @@ def _may_repeat(body: bytes, name: str) -> bool:
     return body.count(quoted) > 1 and len(re.findall(quoted + rb"[ \t\r\n]*:", body)) > 1
 
 
-def _twice(source: str, wanted: dict[str, str], within: frozenset[str]) -> str | None:
+def _twice_forgivingly(source: str, wanted: dict[str, str], within: frozenset[str]) -> str | None:
     seen: set[str] = set()
     for name, start, end in _members(source):
         folded = name.lower()
@@ -45,7 +82,7 @@ def _twice(source: str, wanted: dict[str, str], within: frozenset[str]) -> str |
         if folded in seen:
             return wanted[folded]
         seen.add(folded)
-        if name in within and (inner := _twice(source[start:end], wanted, frozenset())):
+        if name in within and (inner := _twice_forgivingly(source[start:end], wanted, frozenset())):
             return inner
     return None
 
