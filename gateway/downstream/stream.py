@@ -7,8 +7,8 @@ that, an error can still be answered as such.
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing, suppress
 from time import monotonic_ns
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class Relayable(Endable, Protocol):
 async def stream(
     request: web.Request,
     response: web.StreamResponse,
-    frames: AsyncIterator[bytes],
+    frames: AsyncGenerator[bytes, None],
     error_frame: ErrorFrame,
     source: Endable | None = None,
 ) -> web.StreamResponse:
@@ -149,20 +149,21 @@ class Outflow:
         self._is_short = False  # a piece came that the client did not get
         self.taken_bytes = 0  # by `take`; the record is told at the end
 
-    async def send_all(self, frames: AsyncIterator[bytes]) -> None:
-        """Write one frame after the other, each when the client has room for it."""
+    async def send_all(self, frames: AsyncGenerator[bytes, None]) -> None:
+        """Write one frame after the other, each when the client has room for it. Closes `frames`."""
         exchange, response, protocol = self.exchange, self.response, self._protocol
-        async for frame in frames:
-            if protocol.writing_paused:
-                began = monotonic_ns()
-                await response.write(frame)
-                exchange.waited_for_client_ns += monotonic_ns() - began
-            else:
-                await response.write(frame)
-            if exchange.first_byte is None:
-                exchange.first_byte = monotonic_ns()
-            exchange.bytes_out += len(frame)
-            self._before, self._last = self._last, frame
+        async with aclosing(frames):
+            async for frame in frames:
+                if protocol.writing_paused:
+                    began = monotonic_ns()
+                    await response.write(frame)
+                    exchange.waited_for_client_ns += monotonic_ns() - began
+                else:
+                    await response.write(frame)
+                if exchange.first_byte is None:
+                    exchange.first_byte = monotonic_ns()
+                exchange.bytes_out += len(frame)
+                self._before, self._last = self._last, frame
 
     def take(self, piece: bytes, framed: bytes = b"") -> bool:
         """Write `piece` now, `framed` where that can be; whether the client has room for more."""

@@ -4,7 +4,7 @@ The comments that keep a silent event stream alive come through here as well, an
 aiohttp-sse has one: so they wait for a slow client like everything else, and are counted like everything else.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
@@ -41,7 +41,7 @@ WRITERS: dict[StreamMode, Callable[[Frame], bytes]] = {
 }
 
 
-async def written(run: Run, opening: Sequence[Frame], mode: StreamMode, ping: float) -> AsyncIterator[bytes]:
+async def written(run: Run, opening: Sequence[Frame], mode: StreamMode, ping: float) -> AsyncGenerator[bytes, None]:
     """`opening` and what else comes from `run`; in an event stream, a comment for every `ping` seconds of silence."""
     write, silent = WRITERS[mode], True
     async for frame in _all(run, opening, ping if mode is StreamMode.SSE else None):
@@ -54,7 +54,7 @@ async def written(run: Run, opening: Sequence[Frame], mode: StreamMode, ping: fl
             yield msgspec.json.encode(frame.reply)
 
 
-async def _all(run: Run, opening: Sequence[Frame], patience: float | None) -> AsyncIterator[Frame | None]:
+async def _all(run: Run, opening: Sequence[Frame], patience: float | None) -> AsyncGenerator[Frame | None, None]:
     for frame in opening or (None,):
         yield frame
     while not run.over:

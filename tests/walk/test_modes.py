@@ -1,14 +1,18 @@
 """`?stream_mode=` and `X-Stream-Mode`: the shape a client asks for, whatever the dialect."""
 
+import asyncio
+import gc
 import gzip
 import json
+from types import AsyncGeneratorType
 
 import aiohttp
 import pytest
 
 from gateway.telemetry.exchange import Outcome
-from tests.running import Running
-from tests.scripted import ScriptedUpstream, answer, begin, chunk, end, event, pause, reset, send
+from tests.raw_http import connected
+from tests.running import KEY, Running
+from tests.scripted import ScriptedUpstream, answer, begin, chunk, end, event, flood, pause, reset, send
 
 OPENAI = "/provider/openai/v1/chat/completions"
 ANTHROPIC = "/provider/anthropic/v1/messages"
@@ -193,3 +197,25 @@ async def test_an_answer_without_a_body_has_nothing_to_shape(
     async with gateway.session.post(f"{OPENAI}?stream_mode={mode}", json={}) as response:
         assert (response.status, await response.read()) == (204, b"")
     assert (await gateway.exchange()).outcome is Outcome.COMPLETE
+
+
+def is_open(generator: AsyncGeneratorType[object, object]) -> bool:
+    return generator.ag_code.co_name in ("translated", "chunks") and generator.ag_frame is not None
+
+
+async def test_a_client_that_leaves_a_translated_stream_leaves_no_generator_open(
+    gateway: Running, upstream: ScriptedUpstream
+) -> None:
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * 60_000)
+    for number in range(1, 6):
+        upstream.will(begin(), flood(64 << 20, piece))
+        async with connected(gateway.port, receive_buffer=4096) as client:
+            await client.send(
+                "POST /provider/openai/v1/chat/completions?stream_mode=ndjson HTTP/1.1\r\nHost: x\r\n"
+                f"X-API-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+            )
+            await client.read(10_000)
+            await asyncio.sleep(0.05)
+            client.reset()
+        assert (await gateway.exchange(number)).outcome is Outcome.CLIENT_GONE
+        assert [each for each in gc.get_objects() if isinstance(each, AsyncGeneratorType) and is_open(each)] == []
