@@ -55,6 +55,7 @@ async def show(phoenix: Phoenix, *exchanges: Exchange, projects: dict[str, str] 
         projects=projects or {},
         content=ContentSettings(Capture.ON),
         export_timeout=10.0,
+        without_key=True,
     )
     expected = sum(1 + len(each.calls) + (each.workflow_span_id is not None) for each in exchanges)
     tracing = Tracing(settings, {"gemini": "google"})

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.errors import InternalFault, RateLimited, UpstreamTimeout
 from gateway.telemetry import dumps
 from gateway.telemetry import metric_table as table
-from gateway.telemetry.exchange import Exchange, Outcome, Road, TraceIds, Usage
+from gateway.telemetry.exchange import Exchange, Facts, Outcome, Road, TraceIds, Usage
 from gateway.telemetry.exposition import Format, expose, render
 from gateway.telemetry.metrics import Metrics, PoolUse
 from tests.made_exchanges import MS, TRACE_ID, call, chat, exchange
@@ -57,7 +57,8 @@ def day(*, sampled: bool = True) -> Iterator[Exchange]:
     yield exchange(call(facts=stream, chunks=40, took=400), took=410, trace=trace, bytes_in=500, bytes_out=9_000)
     yield exchange(call(facts=chat("unheard of", tokens=(1, 2)), reused_connection=True, road=Road.DIRECT), trace=trace)
     yield exchange(call(facts=chat("o3", tokens=None), status=503, attempt=1), status=503, trace=trace, retry_count=1)
-    yield exchange(call(), status=0, outcome=Outcome.CLIENT_GONE, first_byte=None, trace=trace)
+    uncounted = call(facts=Facts(usage_error="implausible"), estimated_tokens=12)
+    yield exchange(uncounted, status=0, outcome=Outcome.CLIENT_GONE, first_byte=None, trace=trace)
     steps = (call(step="points", facts=chat()), call(at=1_010, step="writer", facts=chat(), waited_for_pool_ns=2 * MS))
     yield exchange(*steps, took=25, route="/projects/demo/summary", project="demo", provider=None, trace=trace)
     for error in (UpstreamTimeout(), RateLimited(), InternalFault()):

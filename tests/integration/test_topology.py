@@ -201,6 +201,8 @@ async def becomes(prometheus: aiohttp.ClientSession, expression: str, value: flo
 
 async def asked(prometheus: aiohttp.ClientSession, expression: str) -> float | None:
     async with prometheus.get("/api/v1/query", params={"query": expression}) as response:
+        if response.status == 503:  # it is still starting
+            return None
         found = (await response.json())["data"]["result"]
     return float(found[0]["value"][1]) if found else None
 
