@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from gateway.providers.reading.known_parameters import KNOWN
-from gateway.providers.reading.lenient import Members, opened
+from gateway.providers.reading.lenient import MAX_FORGIVEN_BYTES, Members, opened
 from gateway.providers.reading.parameters import ParameterScope, is_parameter, parameters_of
 from gateway.telemetry.exchange import Facts, Parameters
 
@@ -46,6 +46,8 @@ class _Members(msgspec.Struct, frozen=True, eq=False):
 
 def asked_in(reading: ReadsAsked, path: str, body: bytes, parameters: ParameterScope) -> Asked:
     """What the JSON `body` asks for, and those of its parameters. Never raises, whatever the bytes."""
+    if len(body) > MAX_FORGIVEN_BYTES:
+        return _read(reading, path, opened(body), parameters)
     try:
         members = _members.decode(body or b"{}")
     except (ValueError, RecursionError):

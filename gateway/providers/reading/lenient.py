@@ -17,6 +17,8 @@ LONGEST_NAME: Final = 256
 MAX_WORD_CHARACTERS: Final = 64
 MAX_FORGIVEN_BYTES: Final = 4 << 20
 """The standard library's parser builds every value, and holds the event loop as long, in whatever thread it runs."""
+MAX_MEMBERS: Final = 1024
+"""Of an object in a body above `MAX_FORGIVEN_BYTES`; millions of members hold the event loop just as long."""
 
 _MOST_COUNT: Final = 1 << 63
 _NOTHING: Final[Members] = {}
@@ -40,11 +42,32 @@ def opened(body: bytes) -> Members:
     if not body:
         return _NOTHING
     try:
-        return _members.decode(body)
+        return _members.decode(body) if len(body) <= MAX_FORGIVEN_BYTES else _few_members(body)
     except ValueError:
         return mapping(_forgivingly(body))
     except RecursionError:
         return _NOTHING
+
+
+class _Name(str):
+    """A member's name, of a type of its own, so that msgspec calls a hook for it."""
+
+    __slots__ = ()
+
+
+def _few_members(body: bytes) -> Members:
+    """Raises ValueError for more than `MAX_MEMBERS`."""
+    left = MAX_MEMBERS
+
+    def counted(_: type, name: str) -> _Name:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("too many members")
+        return _Name(name)
+
+    found: Members = msgspec.json.decode(body, type=dict[_Name, msgspec.Raw], dec_hook=counted)
+    return found
 
 
 def member(members: Members, name: str) -> Any:

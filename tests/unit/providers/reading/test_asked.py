@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,3 +126,17 @@ def test_nothing_long_is_kept(path: str, body: dict[str, Any]) -> None:
     first = asked_in(chat_completions, path, json.dumps(body).encode(), True)
     assert asked_in(chat_completions, path, json.dumps(body).encode(), True) == first
     assert not asked._KNOWN
+
+
+def test_a_large_body_of_few_members_is_read_and_one_of_many_is_not_built() -> None:
+    large = b'"messages":[' + b"[]," * 2_000_000 + b"[]]"
+    assert asked_in(chat_completions, PATH, b'{"model":"m","stream":true,' + large + b"}", True).model == "m"
+    many = b'{"model":"m"' + b"".join([b',"%08x":0' % number for number in range(500_000)]) + b"}"
+    tracemalloc.start()
+    try:
+        read = asked_in(chat_completions, PATH, many, True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert read == Asked(None, False, {})
+    assert peak < len(many)
