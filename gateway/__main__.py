@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
-    # Before the slow imports: to process 1, as in a container, the kernel delivers no signal that has no handler.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # Before the slow imports: to process 1, as in a container, the kernel delivers no signal that has no handler. An
+    # exception instead of `_exit` would be lost where it meets a destructor or a callback of the import system.
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     if find_spec("yarl") is None:
         print("gateway: its packages are not installed here; scripts/run makes .venv/bin/python", file=sys.stderr)
         sys.exit(2)
