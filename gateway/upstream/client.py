@@ -19,10 +19,10 @@ from gateway.providers.reading.parameters import ParameterScope
 from gateway.telemetry.exchange import Exchange, Facts, Outcome, UpstreamCall
 from gateway.telemetry.metrics import PoolUse
 from gateway.upstream.circuit import Door
-from gateway.upstream.content_coding import codings_of, decoded
+from gateway.upstream.content_coding import DECODED_ON_THE_LOOP, codings_of, decoded
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.line import Line, Number
-from gateway.upstream.response import DECODED_ON_THE_LOOP, NO_CAPTURE, Capture, UpstreamResponse
+from gateway.upstream.response import NO_CAPTURE, Capture, UpstreamResponse
 from gateway.upstream.transport import TransportFactory
 from gateway.wire.headers import Field
 
@@ -203,7 +203,7 @@ class OpenCall:
             return True
         if response is not None and response.codings and response.undecoded > DECODED_ON_THE_LOOP:
             return True
-        if size > DECODED_ON_THE_LOOP and isinstance(body, bytes) and body[0] != _OBJECT:  # it may have to be decoded
+        if isinstance(body, bytes) and len(body) > DECODED_ON_THE_LOOP and body[0] != _OBJECT:  # it may be coded
             return True
         call.unread = self._facts  # read when the client has everything
         return False

@@ -17,6 +17,7 @@ MAX_RATIO: Final = 1000
 """How many bytes one byte may decode to, beyond the first `FREE_BYTES`. Event streams stay far below it."""
 FREE_BYTES: Final = 1 << 20
 MAX_CODINGS: Final = 4
+DECODED_ON_THE_LOOP: Final = 1024  # coded bytes, which decode to 2 MiB at most
 PIECE: Final = 64 << 10
 ZSTD_WINDOW: Final = 8 << 20
 """The largest window that a content coding may ask for (RFC 9659)."""

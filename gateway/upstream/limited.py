@@ -62,8 +62,7 @@ class LimitedUpstream:
             plan = admission.plan(provider.name, estimate.model)
             if estimate.api is not None:
                 _check(estimate, plan)
-            if estimate.api is not None and not plan.counted:
-                request = readable_answers(request)
+                request = request if plan.counted else readable_answers(request)
         hold = await admission.enter_call(provider.name, estimate.model, estimate.tokens)
         answered: UpstreamResponse | None = None
         try:

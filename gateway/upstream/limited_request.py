@@ -22,7 +22,7 @@ from gateway.providers.reading.lenient import Members, member, named, opened
 from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.repeated import repeated_member
 from gateway.settings.prices import Price, Prices
-from gateway.upstream.content_coding import can_decode, codings_of, decoded
+from gateway.upstream.content_coding import DECODED_ON_THE_LOOP, can_decode, codings_of, decoded
 from gateway.wire.headers import Fields, Form
 
 OUTPUT_TOKENS: Final = 1000
@@ -30,7 +30,6 @@ OUTPUT_TOKENS: Final = 1000
 MIN_OUTPUT_TOKENS: Final = 16
 """Reserved at least, however little a request allows."""
 PARSED_ON_THE_LOOP: Final = 1 << 20  # bytes
-DECODED_ON_THE_LOOP: Final = 1024  # bytes
 
 PATH: Final = "A limit of this key depends on the path, which is spelled so that it may be read in another way."
 TYPE: Final = (

@@ -16,7 +16,7 @@ from gateway.providers.reading.parameters import ParameterScope
 from gateway.providers.reading.stream_end import End, StreamBody
 from gateway.telemetry.exchange import Outcome, UpstreamCall
 from gateway.upstream.coded_tap import CodedTap
-from gateway.upstream.content_coding import codings_of
+from gateway.upstream.content_coding import DECODED_ON_THE_LOOP, codings_of
 from gateway.upstream.tap import HEAD, TAIL, Tap
 from gateway.upstream.transport import Fields, Incoming, Sink
 from gateway.wire import sse
@@ -24,7 +24,6 @@ from gateway.wire import sse
 _EVENT_STREAM = sse.CONTENT_TYPE.encode("ascii")
 _LINES = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/stream+json")
 _STREAMS = (_EVENT_STREAM, *_LINES)
-DECODED_ON_THE_LOOP = 1024  # bytes, which decode to 2 MiB at most
 DROPPED, DROPPED_WITHIN = 1 << 16, 1.0  # bytes and seconds that a response which nobody wants may still take
 
 
