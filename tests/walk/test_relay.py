@@ -638,3 +638,17 @@ async def test_an_answer_that_is_drained_before_its_body_begins_is_a_503(
     gateway.gateway.recorder.end_all()
     async with await asking as response:
         assert (response.status, response.headers["x-gateway-error"]) == (503, "drained")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/octet-stream"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_long_answer_to_a_request_without_a_body_is_relayed(
+    start: Start, upstream: ScriptedUpstream, method: str, kind: str
+) -> None:
+    gateway = await start()
+    long = b"x" * (3 << 20)
+    upstream.will(answer(long, "200 OK", "Content-Type: application/octet-stream"))
+    target, fields = "/provider/openai/v1/files/f/content", {"Content-Type": kind}
+    async with gateway.session.request(method, target, headers=fields) as response:
+        assert (response.status, await response.read()) == (200, long)
+    assert (await gateway.exchange()).outcome is Outcome.COMPLETE

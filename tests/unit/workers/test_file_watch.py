@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.settings.file_state import FileState
 from gateway.workers.file_watch import watched
 
@@ -37,3 +39,22 @@ async def test_a_file_that_stays_the_same_is_left_alone_and_none_is_looked_at_af
     path.write_text("another")
     await asyncio.sleep(0.05)
     assert changes == []
+
+
+async def test_a_file_that_is_still_being_written_is_read_once_it_has_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen, called_after = tmp_path / "keys", 0, []
+    sizes = (1, 1, 2, 3, 3, 3, 4, 4)  # what each look finds; 1 is what was read
+
+    def look(_: Path) -> FileState:
+        nonlocal seen
+        seen = min(seen + 1, len(sizes))
+        return FileState(path, (sizes[seen - 1],))
+
+    monkeypatch.setattr(FileState, "of", look)
+    async with watched(FileState(path, (1,)), lambda: called_after.append(seen), every=0):
+        async with asyncio.timeout(5):
+            while len(called_after) < 2:
+                await asyncio.sleep(0)
+    assert called_after == [5, 8]
