@@ -1,7 +1,7 @@
 """Keys as an operator writes them: `id=secret` or `id=sha256:HEX`, then `;name=value` for each scope.
 
-Entries stand apart by commas or line ends; blank lines and lines that begin with `#` say nothing. A scope is a field of
-`Client` and a line in `SCOPES`. A key that names `providers` or `projects` may use only what it names.
+Entries are separated by commas or line ends; blank lines and lines that begin with `#` are ignored. A scope is a field
+of `Client` and a line in `SCOPES`. A key that names `providers` or `projects` may use only what it names.
 
 Rule: a problem names the entry by its position and id, never by anything that might be a secret.
 """
@@ -21,7 +21,7 @@ from gateway.settings.limits import Unit, scope
 
 NAME = "GATEWAY_API_KEYS"
 ABOUT = (
-    "Client keys, apart by commas or line ends: `id=secret` or `id=sha256:HEX`, then scopes, such as "
+    "Comma- or newline-separated client keys: `id=secret` or `id=sha256:HEX`, then scopes, such as "
     "`;providers=openai|mock;projects=demo;expires=2027-01-31;requests=100/minute`. A key that names `providers` or "
     "`projects` may use only what it names; `*` is all, `none` is none. `python -m gateway keys new ID` makes one"
 )

@@ -46,7 +46,7 @@ ABOUT_URL = (
 )
 ABOUT_KEY = "Key of a provider, before any other variable"
 ABOUT_DIALECT = f"{', '.join(sorted(CUSTOMS))}; not set: the provider's own, openai for further ones"
-ABOUT_MODELS = "Models that metrics tell by name, apart by commas; not set: a few well-known ones"
+ABOUT_MODELS = "Comma-separated models that metrics show by name; not set: a few well-known ones"
 ABOUT_CONCURRENT = "Calls to a provider at once, per worker; more are answered 503; not set: GATEWAY_POOL_SIZE"
 ABOUT_FALLBACK = (
     "Another provider of the same dialect, which gets a request that this one keeps failing, its body as it is: the "
@@ -125,7 +125,7 @@ def _further(reader: Reader) -> Iterable[Provider]:
             credential = replace(OPENAI.credential, required=False)
             yield Provider(name.lower().replace("_", "-"), None, OPENAI.dialect, credential)
         else:
-            reader.problem(f"{PREFIX}{name}", "a provider's name must be A-Z and 0-9 here, in words apart by one _")
+            reader.problem(f"{PREFIX}{name}", "a provider's name must be A-Z and 0-9 here, in words joined by one _")
 
 
 def _customary_urls(reader: Reader, declared: Provider) -> list[URL | None]:

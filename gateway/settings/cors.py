@@ -21,7 +21,7 @@ EXPOSED = (
     "RateLimit-Policy",
 )
 ABOUT_ORIGINS = (
-    "Origins of web pages that may call, apart by commas: https://app.example.com, https://*.example.com for every "
+    "Comma-separated origins of web pages that may call: https://app.example.com, https://*.example.com for every "
     "subdomain, or * for all; not set: none"
 )
 ABOUT_HEADERS = "Request fields that these pages may send; * allows all they ask for"
@@ -60,7 +60,7 @@ def read_cors(reader: Reader) -> CorsSettings:
         ),
     )
     if any(not _is_token(method) for method in methods):
-        reader.problem("GATEWAY_CORS_METHODS", "must be methods such as GET, apart by commas")
+        reader.problem("GATEWAY_CORS_METHODS", "must be methods such as GET, separated by commas")
     if ANY in origins and len(origins) > 1:
         reader.problem("GATEWAY_CORS_ORIGINS", "* allows every origin; write it alone, or leave it out")
     if ANY in origins and settings.credentials:
@@ -92,7 +92,7 @@ _OWN_PORTS = {"https": "443", "http": "80"}
 def _fields(reader: Reader, name: str, default: tuple[str, ...], about: str) -> tuple[str, ...]:
     fields = reader.names(name, default, about)
     if fields != (ANY,) and any(not _is_token(field) or field == ANY for field in fields):
-        reader.problem(name, "must be names of fields, apart by commas, or * alone")
+        reader.problem(name, "must be names of fields, separated by commas, or * alone")
     return fields
 
 

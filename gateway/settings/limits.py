@@ -14,7 +14,7 @@ from gateway.settings.reader import Reader
 
 RULES = "GATEWAY_RATE_LIMITS"
 ABOUT_RULES = (
-    "How much may be used, apart by `;` or line ends, such as `key: 100 requests/minute, 10 concurrent; "
+    "How much may be used: rules separated by `;` or line ends, such as `key: 100 requests/minute, 10 concurrent; "
     "key alice: 200000 tokens/minute, 5 usd/day; provider openai: 1000 requests/minute; key model gpt-4*: 5 requests/m`"
 )
 ABOUT_FAILURE = "Where limits are kept elsewhere and cannot be asked: open lets requests pass, closed refuses them"
@@ -110,7 +110,7 @@ def parse_rules(text: str) -> tuple[tuple[Rule, ...], list[str]]:
         try:
             rule = _rule(entry)
             if rule.who in rules:
-                raise ValueError("there is a rule for the same before it; write their bounds in one, apart by commas")
+                raise ValueError("there is a rule for the same before it; write its bounds in one, separated by commas")
         except ValueError as error:
             problems.append(f"rule {position} ({entry}): {error}")
         else:

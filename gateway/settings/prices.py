@@ -8,7 +8,7 @@ from gateway.settings.reader import Reader
 
 NAME = "GATEWAY_PRICES"
 ABOUT = (
-    "What a million tokens cost in US dollars, for limits of cost, apart by commas or line ends: `MODEL=INPUT/OUTPUT`, "
+    "US dollars for a million tokens, for limits of cost, separated by commas or line ends: `MODEL=INPUT/OUTPUT`, "
     "or `MODEL=INPUT/OUTPUT/CACHED`. The longest beginning of a model's name counts; * is any model"
 )
 MILLION = 1_000_000

@@ -23,7 +23,7 @@ def read_projects(reader: Reader) -> tuple[str, ...]:
     names = reader.names(
         "GATEWAY_PROJECTS",
         (),
-        "Projects to serve, apart by commas: built-in ones such as demo, or installed ones; "
+        "Comma-separated projects to serve: built-in ones such as demo, or installed ones; "
         "not set: none, or demo in the embedded default",
     )
     return tuple(dict.fromkeys(names))

@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 NAME = "GATEWAY_TRUSTED_PROXIES"
 ABOUT = (
-    "Addresses and networks (10.0.0.0/8) of proxies in front, apart by commas: what these say about the client's "
+    "Addresses and networks (10.0.0.0/8) of proxies in front, separated by commas: what these say about the client's "
     "address, scheme and host is believed, and nobody else"
 )
 ABOUT_FIELDS = (

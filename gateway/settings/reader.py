@@ -176,7 +176,7 @@ class Reader:
         return default
 
     def names(self, name: str, default: tuple[str, ...], about: str, *, as_name: str = "") -> tuple[str, ...]:
-        """A list apart by commas."""
+        """A comma-separated list."""
         value = self.text(name, ",".join(default), about, as_name=as_name)
         return tuple(part.strip() for part in value.split(",") if part.strip())
 

@@ -103,5 +103,5 @@ def _statuses(reader: Reader) -> frozenset[int]:
     told = reader.names(name, STATUSES, ABOUT_STATUSES)
     if all(re.fullmatch("[45][0-9][0-9]", status) for status in told):
         return frozenset(map(int, told))
-    reader.problem(name, "must be statuses from 400 to 599, apart by commas")
+    reader.problem(name, "must be statuses from 400 to 599, separated by commas")
     return frozenset()

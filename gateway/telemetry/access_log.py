@@ -47,7 +47,7 @@ FIELDS: dict[str, str] = {
     "bytes_out": "response body",
     "input_tokens": "tokens in, as the providers told; summed over calls",
     "output_tokens": "tokens out, as the providers told; summed over calls",
-    "total_tokens": "tokens in all, where a provider told neither of the two; summed over those calls",
+    "total_tokens": "tokens in all, where a provider reported neither of the two; summed over those calls",
     "estimated_tokens": "tokens that limits were charged by estimate, where usage was not reported in full; summed",
     "retry": "how often the client's SDK says it has retried",
     "peer": "client's address",

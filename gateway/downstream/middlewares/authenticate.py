@@ -81,7 +81,7 @@ def authenticate(clients: Clients, tickets: Tickets, uploads: UploadTokens, publ
 def is_websocket_handshake(request: web.Request) -> bool:
     """Whether a GET opens a WebSocket (RFC 6455, section 4.1), also where a proxy in front has dropped its `Upgrade`.
 
-    It is refused before a key is asked for: browsers cannot send one along, and no other status makes clients use HTTP.
+    It is refused before authentication: browsers cannot send one along, and no other status makes clients use HTTP.
     """
     message: Message = request._message
     return type(message) is not KnownRequest and SEC_WEBSOCKET_KEY in message.headers
